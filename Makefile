@@ -1,0 +1,91 @@
+# Every verb a developer or CI needs; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 3000
+GRPC_PORT ?= 3001
+LOCKS := deploy/locks
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := service models loadtests tests examples
+
+.PHONY: help serve test check install fmt lint types imports coverage e2e test-property bento export \
+	bench bench-watermark contact-sheet docs lock clean
+
+help: ## List the verbs
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Two stamps: serving needs the small runtime set, everything else the development set on top.
+$(VENV)/.runtime: $(LOCKS)/runtime.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-virtualenv -r $(LOCKS)/runtime.txt
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime $(LOCKS)/dev.txt
+	$(PIP) install --quiet --require-virtualenv -r $(LOCKS)/dev.txt
+	@touch $@
+
+install: $(VENV)/.dev ## Make .venv with everything a developer needs
+
+serve: $(VENV)/.runtime ## Set everything up and serve the embedded model (PORT=3000 GRPC_PORT=3001)
+	MINTMARK_SERVER__HTTP_PORT=$(PORT) MINTMARK_SERVER__GRPC_PORT=$(GRPC_PORT) $(BIN)/mintmark serve
+
+test: check coverage e2e ## Install what is needed and run what CI runs
+
+check: lint types imports ## Everything that needs no test run
+
+fmt: $(VENV)/.dev ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix --quiet $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+lint: $(VENV)/.dev ## Ruff: rules and format
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## The dependency rules between packages
+	$(BIN)/lint-imports
+
+coverage: $(VENV)/.dev ## All tests but the end-to-end ones, with branch coverage
+	$(BIN)/pytest -m "not e2e and not gpu" --cov --cov-report=term --durations=10
+
+e2e: $(VENV)/.dev ## End-to-end tests against a real server
+	$(BIN)/pytest -m "e2e" --durations=10
+
+test-property: $(VENV)/.dev ## Property tests only
+	$(BIN)/pytest -m property
+
+export: $(VENV)/.dev ## Make the embedded model's ONNX graphs again, with a parity check
+	$(BIN)/mintmark export models/embedded
+
+bento: $(VENV)/.runtime ## Build the Bento
+	BENTOML_DO_NOT_TRACK=true $(BIN)/bentoml build
+
+bench: $(VENV)/.dev ## CPU seconds per image: this engine beside stock diffusers, one run
+	$(BIN)/python -m loadtests.bench_engine
+
+bench-watermark: $(VENV)/.dev ## Robustness of the watermark per size and attack
+	$(BIN)/python -m loadtests.watermark_robustness
+
+contact-sheet: $(VENV)/.dev ## docs/contact-sheet.png, drawn through the API of a fresh server
+	$(BIN)/python -m loadtests.contact_sheet docs/contact-sheet.png
+
+docs: $(VENV)/.dev ## Write the generated pages of docs/ again
+	$(BIN)/python -m service.reference docs
+
+# torch comes from wherever pip is configured to look; the locks name versions and no host.
+COMPILE := pip-compile --quiet --strip-extras --no-header --annotation-style line \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+lock: $(VENV)/.dev ## Resolve the locks again (pip-tools)
+	$(BIN)/$(COMPILE) --generate-hashes --output-file $(LOCKS)/runtime.txt pyproject.toml
+	$(BIN)/$(COMPILE) --extra dev --constraint $(LOCKS)/runtime.txt \
+		--constraint $(LOCKS)/torch-cpu.txt --output-file $(LOCKS)/dev.txt pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' $(LOCKS)/dev.txt
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

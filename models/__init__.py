@@ -1,0 +1,1 @@
+"""Tensor work only: models, schedules, runners. Imports nothing of `service` and no web library."""

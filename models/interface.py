@@ -1,0 +1,76 @@
+"""The seam between the engine and every model: what a model can be asked to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.schedules.solvers import SolverTable
+    from models.spec import ModelSpec
+
+# A native array of the runner: numpy.ndarray or torch.Tensor. Both support the arithmetic,
+# indexing and broadcasting that the fused step needs, so one expression serves both.
+Array = Any
+
+
+class ArrayBackend(Protocol):
+    """Where latents live. All arrays are float32 whatever the network computes in."""
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        """Return a zero array on the device."""
+
+    def from_numpy(self, values: NDArray[np.float32]) -> Array:
+        """Copy host values to the device."""
+
+    def to_numpy(self, values: Array) -> NDArray[np.float32]:
+        """Copy device values to the host."""
+
+    def index(self, indices: Sequence[int]) -> Array:
+        """Return `indices` in the form that gathers and scatters rows on the device."""
+
+    def concat(self, parts: Sequence[Array]) -> Array:
+        """Join along the first axis."""
+
+    def row_std(self, values: Array) -> Array:
+        """Return the population-corrected standard deviation of each row, (rows, 1, 1, 1).
+
+        Each row's result must not depend on the other rows, bit for bit on the CPU.
+        """
+
+
+class DiffusionModel(Protocol):
+    """A latent diffusion model, loaded. Called from one thread only (the engine's).
+
+    Shapes: rows R, tokens T, width D, latents (R, C, h, w).
+    """
+
+    spec: ModelSpec
+    arrays: ArrayBackend
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of `text` without special tokens. Thread-safe, no device."""
+
+    def encode_prompt(self, text: str) -> Array:
+        """Return (1, T, D) embeddings of `text`, truncated to the model's window."""
+
+    def compile_solver(self, scheduler: str, num_inference_steps: int) -> SolverTable:
+        """Compile the public scheduler name into one row of coefficients per step.
+
+        Thread-safe, no device. Raises ValueError for an unknown name or an impossible step count.
+        """
+
+    def denoise(
+        self, latents: Array, timesteps: NDArray[np.float32], prompt_embeds: Array
+    ) -> Array:
+        """Return the network's raw prediction (R, C, h, w) for scaled latents, one time per row."""
+
+    def decode(self, latents: Array) -> NDArray[np.uint8]:
+        """Return RGB pixels (R, height, width, 3) of finished latents."""
+
+    def close(self) -> None:
+        """Free the device."""

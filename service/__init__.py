@@ -1,0 +1,1 @@
+"""Mintmark's service: everything that is not tensor work."""

@@ -1,0 +1,1 @@
+"""What the service talks about: requests, pictures, identities and events. Imports no framework."""
