@@ -1,0 +1,1 @@
+"""Step-level continuous batching: admission, planning and execution of denoising steps."""

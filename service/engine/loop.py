@@ -1,0 +1,270 @@
+"""The engine's one thread: admit, plan, step, decode, again (stops 5-8)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.errors import ModelOutOfMemory
+from service.domain.events import Admitted, Decoded, Finished, Outcome, StepDone
+from service.domain.result import DecodedImage
+from service.engine.batching import BatchPlanner, RowBudget, StepBatch
+from service.engine.executor import StepExecutor
+from service.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    DeviceOutOfMemory,
+    Draining,
+    InternalError,
+    ServiceError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from models.interface import DiffusionModel
+    from service.domain.events import Observer
+    from service.engine.admission import AdmissionQueue
+    from service.engine.options import EngineOptions
+    from service.engine.request_state import ImageState, Job
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a job ends when it does not end well."""
+
+    outcome: Outcome
+    error: ServiceError
+
+
+class EngineLoop:
+    """Owns every running image. `tick` may be called by hand; `start` runs it in a thread.
+
+    `clock`: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, DiffusionModel],
+        queue: AdmissionQueue,
+        options: EngineOptions,
+        observer: Observer,
+        clock: Callable[[], float],
+    ) -> None:
+        self._queue = queue
+        self._observer = observer
+        self._clock = clock
+        self._planner = BatchPlanner()
+        self._budget = RowBudget(
+            options.max_batch_rows,
+            {name: _native_positions(model) for name, model in models.items()},
+        )
+        self._executors = {
+            name: StepExecutor(model, options.max_batch_rows, pin_rows=options.pin_batch_rows)
+            for name, model in models.items()
+        }
+        self._active: list[ImageState] = []
+        self._undecoded: deque[ImageState] = deque()
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.last_tick_at_s = clock()
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether the engine thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing waits, runs or is being decoded."""
+        return not (self._queue.depth or self._active or self._undecoded)
+
+    @property
+    def running_images(self) -> int:
+        """Return the number of images that hold a slot."""
+        return len(self._active) + len(self._undecoded)
+
+    def start(self) -> None:
+        """Start the engine thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Refuse new work, end what is left with Draining, and join the thread."""
+        self._is_stopping.set()
+        self._queue.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if self._thread.is_alive():  # a call that does not return: its state is not ours to touch
+            logger.error("the engine thread did not stop within %.1f s", timeout_s)
+            return
+        self._end_all(_Ending(Outcome.FAILED, Draining("The server is shutting down.")))
+
+    def tick(self) -> bool:
+        """Do one turn: drop, admit, step, decode. Return whether there was anything to do."""
+        self.last_tick_at_s = self._clock()
+        self._drop_cancelled_and_expired()
+        self._admit()
+        batch = self._planner.plan_step(self._active)
+        if batch is not None:
+            self._step(batch)
+        self._decode(at_most=1 if self._active else None)
+        return batch is not None or bool(self._undecoded)
+
+    def _run(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                is_busy = self.tick()
+            except Exception:
+                # Whatever went wrong, nobody may wait forever: answer all, then go on.
+                logger.exception("engine tick failed")
+                self._end_all(_Ending(Outcome.FAILED, InternalError("The engine failed.")))
+                is_busy = True
+            if not is_busy:
+                self._queue.wait(None)
+
+    def _drop_cancelled_and_expired(self) -> None:
+        now_s = self._clock()
+
+        def should_leave(job: Job) -> bool:
+            return job.cancel_requested or job.deadline.is_past(now_s)
+
+        leaving = {id(job): job for job in self._queue.remove_where(should_leave)}
+        running = (state.job for state in [*self._active, *self._undecoded])
+        leaving |= {id(job): job for job in running if should_leave(job)}
+        for job in leaving.values():
+            if job.cancel_requested:
+                ending = _Ending(Outcome.CANCELLED, Cancelled("The request was cancelled."))
+            else:
+                ending = _Ending(
+                    Outcome.EXPIRED,
+                    DeadlineExceeded("The deadline passed before the picture was finished."),
+                )
+            self._end(job, ending)
+
+    def _admit(self) -> None:
+        while (head := self._queue.head()) is not None:
+            if not self._budget.has_room([*self._active, *self._undecoded], head):
+                return
+            job, image_index = self._queue.take()
+            try:
+                state = self._executors[job.key.model_id].join(job, image_index)
+            except Exception as exc:  # noqa: BLE001 - the tick's boundary: one job's failure
+                self._end(job, _failure(exc, "could not be prepared"))
+                continue
+            self._active.append(state)
+            if job.admitted_at_s is None:
+                job.admitted_at_s = self._clock()
+                queued_s = job.admitted_at_s - job.submitted_at_s
+                self._observer.on_event(Admitted(job.request_id, queued_s, self._queue.depth))
+
+    def _step(self, batch: StepBatch) -> None:
+        started_s = self._clock()
+        try:
+            self._executors[batch.key.model_id].run(batch)
+        except Exception as exc:  # noqa: BLE001 - the tick's boundary
+            self._survive(batch, exc)
+        else:
+            step_s = self._clock() - started_s
+            event = StepDone(str(batch.key), batch.rows, len(batch.states), step_s)
+            self._observer.on_event(event)
+        for state in [state for state in self._active if state.is_denoised]:
+            self._active.remove(state)
+            self._undecoded.append(state)
+
+    def _survive(self, batch: StepBatch, exc: Exception) -> None:
+        """Find out whose fault a failed call was: run its images one by one.
+
+        A failed call has changed nothing, so this costs the neighbours time and no bits.
+        """
+        if len(batch.states) == 1:
+            self._end(batch.states[0].job, _failure(exc, "failed while denoising"))
+            return
+        logger.warning("a batch of %d rows failed, retrying its images alone", batch.rows)
+        for state in batch.states:
+            if state.job.outcome is None:
+                self._step(StepBatch(batch.key, (state,)))
+
+    def _decode(self, at_most: int | None) -> None:
+        """Decode finished images; only a few per tick while others are still stepping."""
+        count = len(self._undecoded) if at_most is None else min(at_most, len(self._undecoded))
+        for _ in range(count):
+            if not self._undecoded:  # a failed decode ends the job's other images as well
+                return
+            state = self._undecoded[0]
+            started_s = self._clock()
+            try:
+                pixels = self._executors[state.key.model_id].decode(state)
+            except Exception as exc:  # noqa: BLE001 - the tick's boundary
+                self._end(state.job, _failure(exc, "could not be decoded"))
+                continue
+            self._undecoded.popleft()
+            self._executors[state.key.model_id].leave(state)
+            self._observer.on_event(Decoded(1, self._clock() - started_s))
+            digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+            state.job.images[state.image_index] = DecodedImage(pixels, digest, state.seed)
+            self._finish_if_complete(state.job)
+
+    def _finish_if_complete(self, job: Job) -> None:
+        images = [image for image in job.images if image is not None]
+        if len(images) == len(job.images):
+            job.outcome = Outcome.DONE
+            self._report_finished(job)
+            job.sink.resolve(images)
+
+    def _end(self, job: Job, ending: _Ending) -> None:
+        """Free everything the job holds and answer it, unless it has been answered."""
+        self._queue.remove_where(lambda waiting: waiting is job)
+        for state in [state for state in [*self._active, *self._undecoded] if state.job is job]:
+            if state in self._active:
+                self._active.remove(state)
+            else:
+                self._undecoded.remove(state)
+            self._executors[state.key.model_id].leave(state)
+        if job.outcome is None:
+            job.outcome = ending.outcome
+            self._report_finished(job)
+            job.sink.reject(ending.error)
+
+    def _end_all(self, ending: _Ending) -> None:
+        waiting = self._queue.remove_where(lambda _: True)
+        running = [state.job for state in [*self._active, *self._undecoded]]
+        for job in _unique([*waiting, *running]):
+            self._end(job, ending)
+
+    def _report_finished(self, job: Job) -> None:
+        total_s = self._clock() - job.submitted_at_s
+        event = Finished(job.request_id, _outcome(job), total_s, self._queue.depth)
+        self._observer.on_event(event)
+
+
+def _outcome(job: Job) -> Outcome:
+    assert job.outcome is not None
+    return job.outcome
+
+
+def _unique(jobs: Iterable[Job]) -> list[Job]:
+    return list({id(job): job for job in jobs}.values())
+
+
+def _native_positions(model: DiffusionModel) -> int:
+    _, height, width = model.spec.latent.shape(*model.spec.default_size_px)
+    return height * width
+
+
+def _failure(exc: Exception, what: str) -> _Ending:
+    """Map a runner's exception, once, at this boundary."""
+    if isinstance(exc, ModelOutOfMemory):
+        error: ServiceError = DeviceOutOfMemory(
+            "The device has too little memory for this request; try fewer or smaller images.",
+            retry_after_s=1.0,
+        )
+    else:
+        logger.error("a request %s", what, exc_info=exc)
+        error = InternalError(f"The picture {what}.")
+    return _Ending(Outcome.FAILED, error)
