@@ -1,0 +1,1 @@
+"""Benchmarks, robustness measurements and load tests. Nothing here runs in CI's test verbs."""
