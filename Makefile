@@ -71,7 +71,7 @@ bench: $(VENV)/.dev ## CPU seconds per image: this engine beside stock diffusers
 bench-watermark: $(VENV)/.dev ## Robustness of the watermark per size and attack
 	$(BIN)/python -m loadtests.watermark_robustness
 
-contact-sheet: $(VENV)/.dev ## docs/contact-sheet.png, drawn through the API of a fresh server
+contact-sheet: $(VENV)/.dev ## docs/contact-sheet.png, drawn through the API of a running service
 	$(BIN)/python -m loadtests.contact_sheet docs/contact-sheet.png
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/ again

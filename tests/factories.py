@@ -59,10 +59,14 @@ class RecordingSink:
         self.results.append(error)
 
     @property
-    def digests(self) -> list[str]:
+    def images(self) -> Sequence[DecodedImage]:
         (images,) = self.results
         assert not isinstance(images, ServiceError), images
-        return [image.pixels_sha256 for image in images]
+        return images
+
+    @property
+    def digests(self) -> list[str]:
+        return [image.pixels_sha256 for image in self.images]
 
     @property
     def error(self) -> ServiceError:

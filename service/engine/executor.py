@@ -121,7 +121,8 @@ class StepExecutor:
         latents = table.x[self._model.arrays.index([state.slot])]
         if not np.isfinite(self._model.arrays.to_numpy(latents)).all():
             raise FloatingPointError("latents are not finite")
-        return self._model.decode(latents)[0]
+        pixels: NDArray[np.uint8] = self._model.decode(latents)[0]
+        return pixels
 
     def _predict(
         self, states: Sequence[ImageState], scaled: Array, timesteps: NDArray[np.float32]
@@ -178,4 +179,5 @@ def _column(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _coefficients(state: ImageState) -> NDArray[np.float64]:
-    return state.job.table.coefficients[state.step_index]
+    row: NDArray[np.float64] = state.job.table.coefficients[state.step_index]
+    return row

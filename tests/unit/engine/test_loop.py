@@ -23,9 +23,8 @@ def test_a_request_ends_with_its_images_in_order():
     bench = EngineBench()
     _, sink = bench.submit(make_request(num_images=3, seed=10))
     bench.run()
-    (images,) = sink.results
-    assert [image.seed for image in images] == [10, 11, 12]
-    assert images[0].pixels.shape == (64, 64, 3)
+    assert [image.seed for image in sink.images] == [10, 11, 12]
+    assert sink.images[0].pixels.shape == (64, 64, 3)
 
 
 def test_image_i_of_a_request_equals_a_request_of_its_own_with_seed_plus_i():
