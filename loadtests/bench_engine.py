@@ -117,7 +117,7 @@ def _diffusers_arms(folder: Path, model: DiffusionModel, concurrency: int) -> li
     from diffusers import StableDiffusionPipeline
 
     load: Callable[..., Any] = StableDiffusionPipeline.from_pretrained
-    pipe = load(folder, torch_dtype=torch.float32)
+    pipe = load(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     defaults = model.spec.defaults
 

@@ -1,0 +1,1 @@
+"""How a network's tensors are computed: ONNX Runtime or torch."""
