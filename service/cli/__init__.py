@@ -1,0 +1,1 @@
+"""The `mintmark` command line."""

@@ -1,0 +1,61 @@
+"""`mintmark serve`: become the BentoML process that runs the service."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from service.config import child_environment, load_settings, setting_names
+
+if TYPE_CHECKING:
+    from service.config import Settings
+
+_SERVICE = "service.bento:ImageGeneration"
+_CODE_ROOT = Path(__file__).parents[2]
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; overrides MINTMARK_SERVER__HOST.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="HTTP port; overrides MINTMARK_SERVER__HTTP_PORT.",
+)
+def serve(host: str | None, port: int | None) -> None:
+    """Start the service in the foreground. Settings come from MINTMARK_… variables."""
+    settings = load_settings()
+    chosen_host = host if host is not None else settings.server.host
+    chosen_port = port if port is not None else settings.server.http_port
+    overrides = {
+        "MINTMARK_SERVER__HOST": chosen_host,
+        "MINTMARK_SERVER__HTTP_PORT": str(chosen_port),
+        # A worker that ends takes the parent with it, so that whoever supervises us notices;
+        # BentoML would start another one, ten seconds later and for ever.
+        "BENTOML_CONTAINERIZED": "true",
+        **absolute_paths(settings),
+    }
+    command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
+    command += ["--host", chosen_host, "--port", str(chosen_port)]
+    command += ["--working-dir", str(_CODE_ROOT)]
+    environment = child_environment(settings, **overrides)
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell, our own arguments
+
+
+def absolute_paths(settings: Settings) -> dict[str, str]:
+    """Return every setting that names a file by a relative path, by variable, as absolute.
+
+    BentoML changes to the folder of the code; relative paths mean the caller's folder.
+    """
+    found = {}
+    for section, field, variable in setting_names():
+        value = getattr(getattr(settings, section), field)
+        # A model may be a hub id, which looks like a relative path; a folder exists.
+        is_folder = isinstance(value, str) and variable.endswith("_PATH") and Path(value).exists()
+        if isinstance(value, Path) or is_folder:
+            found[variable] = str(Path(value).absolute())
+    return found

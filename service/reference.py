@@ -1,0 +1,180 @@
+"""Writes the reference pages of docs/ from the tables in the code.
+
+`python -m service.reference docs`. A contract test compares the pages with what this would write.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticUndefined
+
+from service.config import Settings, setting_names
+from service.errors import ServiceError
+from service.telemetry.metric_table import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_EXPLANATION = re.compile(r"`?[a-z_]+`?(, `[a-z_]+`)*:")
+
+_METRICS_INTRODUCTION = """\
+# Metrics
+
+`GET /metrics` answers in Prometheus' text format, also while the model loads and while the server
+drains. Beside the table, the process's own metrics (`process_*`: CPU time, memory, open files) are
+exposed. Times are in seconds. Labels never hold a raw path, a prompt or anything else a caller
+writes, so the number of series is bounded.
+"""
+
+_METRICS_QUESTIONS = """\
+## Which metric answers which question
+
+- **Is it keeping up?** `mintmark_queue_depth`, and the mean of `mintmark_queue_seconds`. Scale on
+  these, not on CPU time.
+- **Are callers turned away?** `mintmark_admission_refusals_total`, by reason.
+- **Is batching worth it?** The mean of `mintmark_batch_rows` against `mintmark_step_seconds`.
+- **What does provenance cost?** `mintmark_marking_seconds`, by stage, against
+  `mintmark_request_seconds`.
+- **Does the signer run out?** `mintmark_signer_expiry_seconds < 14 * 86400`.
+- **Does every picture that is drawn get out?** `mintmark_requests_total` by outcome:
+  `signing_failed`, `watermark_failed`, `encoding_failed` and `ledger_failed` are requests whose
+  pictures were withheld because a mark was missing.
+"""
+
+_ERRORS_INTRODUCTION = """\
+# Errors
+
+Over HTTP every error, on every route, has OpenAI's shape:
+
+```json
+{"error": {"message": "…", "type": "server_error", "param": null, "code": "queue_full"}}
+```
+
+`param` names the field of the request at fault, if one is. Every answer, errors and probes
+included, carries `x-request-id`. A 500 has a fixed message with that id; the log has the rest under
+it. Retryable errors carry `Retry-After` and `retry-after-ms`; every other 5xx carries
+`x-should-retry: false`, because OpenAI's client would otherwise generate the picture again.
+"""
+
+_CONFIGURATION_INTRODUCTION = """\
+# Configuration
+
+Every setting is an environment variable. An unknown `MINTMARK_…` name stops the start, so that a
+typo never switches a limit off. The effective settings, secrets masked, are the first line a server
+logs.
+"""
+
+
+def metrics_page() -> str:
+    """Return docs/metrics.md."""
+    rows = [
+        (f"`{metric.name}`", metric.type, _codes(metric.labels), metric.help) for metric in METRICS
+    ]
+    table = _table(("Metric", "Type", "Labels", "Meaning"), rows)
+    return "\n".join([_METRICS_INTRODUCTION, table, _METRICS_QUESTIONS])
+
+
+def errors_page() -> str:
+    """Return docs/errors.md."""
+    rows = [
+        (
+            f"`{error.code}`",
+            str(error.http_status),
+            error.grpc_status,
+            f"`{error.error_type}`",
+            "yes" if error.retryable else "no",
+            _first_line(error.__doc__),
+        )
+        for error in error_classes()
+    ]
+    return "\n".join(
+        [_ERRORS_INTRODUCTION, _table(("Code", "HTTP", "gRPC", "Type", "Retry", "Meaning"), rows)]
+    )
+
+
+def configuration_page() -> str:
+    """Return docs/configuration.md: every section with its options' own explanation."""
+    parts = [_CONFIGURATION_INTRODUCTION]
+    for section, info in Settings.model_fields.items():
+        options: Any = info.annotation
+        rows = []
+        for owner, field, variable in setting_names():
+            if owner == section:
+                setting = options.model_fields[field]
+                rows.append((f"`{variable}`", f"`{_type(setting.annotation)}`", _default(setting)))
+        parts += [f"## {section}\n", _prose(options.__doc__)]
+        parts.append(_table(("Variable", "Type", "Default"), rows))
+    return "\n".join(parts)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "metrics.md": metrics_page,
+    "errors.md": errors_page,
+    "configuration.md": configuration_page,
+}
+
+
+def error_classes() -> list[type[ServiceError]]:
+    """Return every error that a caller can see, by HTTP status and code."""
+    found: list[type[ServiceError]] = []
+    waiting = ServiceError.__subclasses__()
+    while waiting:
+        error = waiting.pop()
+        found.append(error)
+        waiting += error.__subclasses__()
+    ours = [error for error in found if error.__module__ == ServiceError.__module__]
+    return sorted(ours, key=lambda error: (error.http_status, error.code))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write every page into the folder named by the only argument; return the exit code."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m service.reference FOLDER\n")
+        return 2
+    for name, page in PAGES.items():
+        (Path(arguments[0]) / name).write_text(page(), encoding="utf-8")
+    return 0
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def _codes(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "–"
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").strip().split("\n")[0]
+
+
+def _prose(docstring: str | None) -> str:
+    lines = [line.strip() for line in (docstring or "").strip().splitlines()]
+    # An option's explanation becomes a list item; the lines that continue it stay with it.
+    items = [f"- {line}" if _EXPLANATION.match(line) else line for line in lines]
+    return "\n".join(items) + "\n"
+
+
+def _type(annotation: Any) -> str:
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for prefix in ("typing.", "pathlib.", "pydantic.types."):
+        name = name.replace(prefix, "")
+    return name
+
+
+def _default(setting: Any) -> str:
+    if setting.default_factory is not None:
+        return "`~/.local/state/mintmark`"
+    if setting.default is PydanticUndefined:
+        return "required"
+    return "–" if setting.default is None else f"`{setting.default}`"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The HTTP transport: wire types, routes, error shape."""

@@ -1,0 +1,181 @@
+"""Every metric the service exports, in one table: `docs/metrics.md` is written from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MetricType = Literal["counter", "gauge", "histogram"]
+
+_QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LONG_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+_ROWS = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 128.0, 256.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDefinition:
+    """One metric as Prometheus sees it.
+
+    `name`: the name of the time series; a counter's ends in `_total`. `buckets`: upper bounds of
+    a histogram, ascending, in the unit of the name; empty for the other types.
+    """
+
+    name: str
+    type: MetricType
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+HTTP_REQUESTS = MetricDefinition(
+    "mintmark_http_requests_total",
+    "counter",
+    "HTTP requests answered, by route template (never the raw path) and status.",
+    ("route", "method", "status"),
+)
+HTTP_REQUEST_SECONDS = MetricDefinition(
+    "mintmark_http_request_seconds",
+    "histogram",
+    "Time from the first byte of an HTTP request to the last byte of its answer.",
+    ("route", "method"),
+    _LONG_S,
+)
+HTTP_IN_FLIGHT = MetricDefinition(
+    "mintmark_http_requests_in_flight",
+    "gauge",
+    "HTTP requests being served right now; probes and scrapes are not counted.",
+)
+REQUESTS = MetricDefinition(
+    "mintmark_requests_total",
+    "counter",
+    "Generation requests by how they ended: done, an error code, or cancelled.",
+    ("model", "outcome"),
+)
+REQUEST_SECONDS = MetricDefinition(
+    "mintmark_request_seconds",
+    "histogram",
+    "Time from a generation request's acceptance to its signed pictures, successful ones only.",
+    ("model",),
+    _LONG_S,
+)
+ADMISSION_REFUSALS = MetricDefinition(
+    "mintmark_admission_refusals_total",
+    "counter",
+    "Generation requests refused before anything was started, by error code.",
+    ("reason",),
+)
+QUEUE_DEPTH = MetricDefinition(
+    "mintmark_queue_depth",
+    "gauge",
+    "Images accepted and not yet running.",
+)
+QUEUE_SECONDS = MetricDefinition(
+    "mintmark_queue_seconds",
+    "histogram",
+    "Time a request waited before all its images had joined the running batch.",
+    (),
+    (0.0, *_LONG_S),
+)
+STEP_SECONDS = MetricDefinition(
+    "mintmark_step_seconds",
+    "histogram",
+    "Duration of one denoiser call over the batch.",
+    (),
+    _QUICK_S,
+)
+BATCH_ROWS = MetricDefinition(
+    "mintmark_batch_rows",
+    "histogram",
+    "Rows of one denoiser call, guidance rows included.",
+    (),
+    _ROWS,
+)
+DECODE_SECONDS = MetricDefinition(
+    "mintmark_decode_seconds",
+    "histogram",
+    "Duration of one call of the decoder from latents to pixels.",
+    (),
+    _QUICK_S,
+)
+ENGINE_OUTCOMES = MetricDefinition(
+    "mintmark_engine_requests_total",
+    "counter",
+    "Requests that left the engine, by terminal state: done, failed, cancelled or expired.",
+    ("outcome",),
+)
+IMAGES = MetricDefinition(
+    "mintmark_images_total",
+    "counter",
+    "Signed pictures handed out.",
+    ("model", "format"),
+)
+PIXELS = MetricDefinition(
+    "mintmark_pixels_total",
+    "counter",
+    "Pixels of the signed pictures handed out.",
+    ("model",),
+)
+MARKING_SECONDS = MetricDefinition(
+    "mintmark_marking_seconds",
+    "histogram",
+    "Duration of one stage of marking one picture.",
+    ("stage",),
+    _QUICK_S,
+)
+VERIFICATIONS = MetricDefinition(
+    "mintmark_verifications_total",
+    "counter",
+    "Uploaded pictures that were examined, by verdict.",
+    ("verdict",),
+)
+MODEL_LOAD_SECONDS = MetricDefinition(
+    "mintmark_model_load_seconds",
+    "gauge",
+    "How long loading and warming up the model took.",
+)
+READY = MetricDefinition(
+    "mintmark_ready",
+    "gauge",
+    "1 while the server takes new work, else 0.",
+)
+SIGNER_EXPIRY_SECONDS = MetricDefinition(
+    "mintmark_signer_expiry_seconds",
+    "gauge",
+    "Seconds until the signing certificate expires; negative when it has.",
+)
+BUILD_INFO = MetricDefinition(
+    "mintmark_build_info",
+    "gauge",
+    "Always 1; the labels say what is running.",
+    ("version", "python"),
+)
+MODEL_INFO = MetricDefinition(
+    "mintmark_model_info",
+    "gauge",
+    "1 for every served model; the labels say which weights.",
+    ("model", "revision"),
+)
+
+METRICS: tuple[MetricDefinition, ...] = (
+    HTTP_REQUESTS,
+    HTTP_REQUEST_SECONDS,
+    HTTP_IN_FLIGHT,
+    REQUESTS,
+    REQUEST_SECONDS,
+    ADMISSION_REFUSALS,
+    QUEUE_DEPTH,
+    QUEUE_SECONDS,
+    STEP_SECONDS,
+    BATCH_ROWS,
+    DECODE_SECONDS,
+    ENGINE_OUTCOMES,
+    IMAGES,
+    PIXELS,
+    MARKING_SECONDS,
+    VERIFICATIONS,
+    MODEL_LOAD_SECONDS,
+    READY,
+    SIGNER_EXPIRY_SECONDS,
+    BUILD_INFO,
+    MODEL_INFO,
+)

@@ -1,0 +1,79 @@
+"""SIGTERM in order: turn unready, keep accepting for a while, refuse new connections, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+
+class Termination:
+    """Stands in front of the HTTP server's own SIGTERM handler, which stops at once.
+
+    `begin_drain`: turns the worker unready. `lame_duck_s`: seconds from then on in which new
+    connections are still accepted, so that load balancers can notice. `listener_fd`: the
+    listening socket, which the parent process holds open: unless it is shut down, connections
+    that nobody will accept hang in its backlog instead of being refused.
+    """
+
+    def __init__(
+        self, begin_drain: Callable[[], None], lame_duck_s: float, listener_fd: int | None
+    ) -> None:
+        self._begin_drain = begin_drain
+        self._lame_duck_s = lame_duck_s
+        self._listener_fd = listener_fd
+        self._has_begun = False
+
+    def install(self) -> None:
+        """Take over SIGTERM; only on the main thread, where Python allows it.
+
+        To be called on the running event loop, after the HTTP server has set its own handler.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        stop_server = signal.getsignal(signal.SIGTERM)
+
+        def on_sigterm(number: int, frame: FrameType | None) -> None:
+            def stop() -> None:
+                self._refuse_connections()
+                if callable(stop_server):
+                    stop_server(number, frame)
+
+            if self._has_begun:  # whoever asks twice does not want to wait
+                loop.call_soon_threadsafe(stop)
+                return
+            self._has_begun = True
+            loop.call_soon_threadsafe(self._begin_drain)
+            loop.call_soon_threadsafe(loop.call_later, self._lame_duck_s, stop)
+
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+    def _refuse_connections(self) -> None:
+        if self._listener_fd is None:
+            return
+        try:
+            # A copy: the HTTP server still closes the original.
+            with socket.socket(fileno=os.dup(self._listener_fd)) as listener:
+                listener.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            logger.warning("the listening socket could not be shut down: %s", error)
+
+
+def listener_fd(arguments: Sequence[str]) -> int | None:
+    """Return the value of `--fd` in the worker's command line, or None if it has none."""
+    for option, value in itertools.pairwise(arguments):
+        if option == "--fd" and value.isdigit():
+            return int(value)
+    return None

@@ -1,0 +1,82 @@
+"""The HTTP app over fakes, and ways to call it without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from models.families.toy import toy_spec
+from models.spec import ModelSpec
+from service.intake import LimitsOptions
+from service.rest.app import build_app
+from service.rest.dependencies import RestDependencies, RestEnvironment
+from service.telemetry.metrics import Metrics
+from tests.fakes import FakeGeneration, FakeReadiness, FakeVerifier
+
+ANCHORS_PEM = b"-----BEGIN CERTIFICATE-----\nfake\n-----END CERTIFICATE-----\n"
+IMAGES = "/v1/images/generations"
+VERIFY = "/v1/images/verify"
+
+
+@dataclass
+class RestBench:
+    """Everything a test of the HTTP app may want to steer; `client()` calls the app."""
+
+    generate: FakeGeneration = field(default_factory=FakeGeneration)
+    verifier: FakeVerifier = field(default_factory=FakeVerifier)
+    readiness: FakeReadiness = field(default_factory=FakeReadiness)
+    metrics: Metrics = field(default_factory=lambda: Metrics("test"))
+    limits: LimitsOptions = field(default_factory=LimitsOptions)
+    models: dict[str, ModelSpec] = field(default_factory=lambda: {"toy": toy_spec()})
+    is_loaded: bool = True
+    request_timeout_s: float = 30.0
+    max_pending_verifications: int = 2
+    url: str = ""  # of a real socket, where a test serves the app on one
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="verify")
+    )
+
+    def app(self):
+        dependencies = RestDependencies(
+            generate=self.generate,
+            models=self.models,
+            default_model_id="toy",
+            verifier=self.verifier,
+            verify_pool=self.pool,
+            trust_anchors_pem=ANCHORS_PEM,
+        )
+        environment = RestEnvironment(
+            version="1.2.3",
+            limits=self.limits,
+            request_timeout_s=self.request_timeout_s,
+            metrics=self.metrics,
+            readiness=self.readiness,
+            loaded=lambda: dependencies if self.is_loaded else None,
+            max_pending_verifications=self.max_pending_verifications,
+        )
+        return build_app(environment)
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app(), raise_app_exceptions=True)
+        return httpx.AsyncClient(transport=transport, base_url="http://mintmark.test")
+
+    def metric(self, line_start: str) -> float:
+        """Return the value of the one exposed series that starts with `line_start`."""
+        lines = self.metrics.exposition().decode().splitlines()
+        found = [line for line in lines if line.startswith(line_start)]
+        assert len(found) == 1, found
+        return float(found[0].rpartition(" ")[2])
+
+
+@contextmanager
+def rest_bench() -> Iterator[RestBench]:
+    bench = RestBench()
+    try:
+        yield bench
+    finally:
+        bench.verifier.may_finish.set()
+        bench.pool.shutdown()

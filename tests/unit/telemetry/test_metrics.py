@@ -1,0 +1,158 @@
+"""Metrics count what they are told, in memory or, as under BentoML's parent, in files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.domain.events import Admitted, Decoded, Finished, Outcome, Queued, StepDone
+from service.domain.identity import Deadline, RequestId
+from service.errors import Cancelled, QueueFull, SigningFailed
+from service.telemetry.generation import CountedGeneration
+from service.telemetry.metric_table import BATCH_ROWS, QUEUE_DEPTH, READY, REQUESTS
+from service.telemetry.metrics import Metrics
+from service.telemetry.observer import MetricsObserver
+from tests.factories import FakeClock, make_request
+from tests.fakes import FakeGeneration
+
+ROOT = Path(__file__).parents[3]
+REQUEST_ID = RequestId("req_1")
+DEADLINE = Deadline(1e9)
+
+
+def values(metrics: Metrics) -> dict[str, float]:
+    lines = metrics.exposition().decode().splitlines()
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in lines
+        if not line.startswith("#")
+    }
+
+
+def test_two_instances_share_nothing():
+    first, second = Metrics("a"), Metrics("b")
+    first.count(REQUESTS, "toy", "done", amount=2)
+    series = 'mintmark_requests_total{model="toy",outcome="done"}'
+    assert values(first)[series] == 2
+    assert series not in values(second)
+
+
+def test_a_followed_gauge_is_read_at_every_scrape():
+    metrics = Metrics("a")
+    readings = iter([1.0, 0.0])
+    metrics.follow(READY, lambda: next(readings))
+    assert values(metrics)["mintmark_ready"] == 1
+    assert values(metrics)["mintmark_ready"] == 0
+
+
+def test_no_series_says_when_another_was_created():
+    metrics = Metrics("a")
+    metrics.observe(BATCH_ROWS, 3)
+    assert not [name for name in values(metrics) if "_created" in name]
+
+
+def test_the_process_and_the_build_are_described():
+    found = values(Metrics("1.2.3"))
+    assert found["process_resident_memory_bytes"] > 0
+    assert any('version="1.2.3"' in name for name in found)
+
+
+COUNTING = """
+from service.telemetry.metrics import Metrics
+from service.telemetry.metric_table import *
+metrics = Metrics("1")
+for _ in range(3):
+    metrics.count(REQUESTS, "toy", "done")
+metrics.observe(STEP_SECONDS, 0.3)
+metrics.set(QUEUE_DEPTH, 3)
+metrics.add(HTTP_IN_FLIGHT, 2)
+metrics.add(HTTP_IN_FLIGHT, -1)
+metrics.follow(SIGNER_EXPIRY_SECONDS, lambda: 5.0)
+print("\\n".join(l for l in metrics.exposition().decode().splitlines() if "process_" not in l))
+"""
+
+
+def test_values_are_the_same_in_the_multiprocess_mode_of_the_library(tmp_path):
+    def count(**extra: str) -> str:
+        environment = {k: v for k, v in os.environ.items() if k != "PROMETHEUS_MULTIPROC_DIR"}
+        run = subprocess.run(
+            [sys.executable, "-c", COUNTING],
+            cwd=ROOT,
+            env=environment | extra,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return run.stdout
+
+    plain = count()
+    assert 'mintmark_requests_total{model="toy",outcome="done"} 3.0' in plain
+    assert count(PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) == plain
+
+
+def test_engine_events_become_metrics():
+    metrics = Metrics("a")
+    observer = MetricsObserver(metrics)
+    observer.on_event(Queued(REQUEST_ID, queue_depth=4))
+    assert values(metrics)["mintmark_queue_depth"] == 4
+    observer.on_event(Admitted(REQUEST_ID, queued_s=0.2, queue_depth=3))
+    observer.on_event(StepDone("toy", rows=6, images=3, step_s=0.03))
+    observer.on_event(Decoded(images=1, decode_s=0.01))
+    observer.on_event(Finished(REQUEST_ID, Outcome.EXPIRED, total_s=1.0, queue_depth=0))
+    observer.on_marking_stage("sign", 0.002)
+    found = values(metrics)
+    assert found["mintmark_queue_depth"] == 0
+    assert found["mintmark_queue_seconds_sum"] == 0.2
+    assert found["mintmark_step_seconds_count"] == 1
+    assert found["mintmark_batch_rows_sum"] == 6
+    assert found['mintmark_batch_rows_bucket{le="4.0"}'] == 0
+    assert found['mintmark_batch_rows_bucket{le="6.0"}'] == 1
+    assert found["mintmark_decode_seconds_sum"] == 0.01
+    assert found['mintmark_engine_requests_total{outcome="expired"}'] == 1
+    assert found['mintmark_marking_seconds_count{stage="sign"}'] == 1
+
+
+async def test_pictures_and_pixels_are_counted_by_model_and_format():
+    metrics, clock = Metrics("a"), FakeClock()
+    generate = CountedGeneration(FakeGeneration(), metrics, clock)
+    request = make_request(num_images=3, size=(96, 64))
+    await generate(request, request_id=REQUEST_ID, deadline=DEADLINE)
+    found = values(metrics)
+    assert found['mintmark_requests_total{model="toy",outcome="done"}'] == 1
+    assert found['mintmark_images_total{format="png",model="toy"}'] == 3
+    assert found['mintmark_pixels_total{model="toy"}'] == 3 * 96 * 64
+    assert found['mintmark_request_seconds_count{model="toy"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refusal"),
+    [(QueueFull("Full."), True), (SigningFailed("No."), False), (Cancelled("Gone."), False)],
+)
+async def test_failures_are_counted_by_their_code(error, is_refusal):
+    metrics = Metrics("a")
+    generate = CountedGeneration(FakeGeneration(error=error), metrics)
+    with pytest.raises(type(error)):
+        await generate(make_request(), request_id=REQUEST_ID, deadline=DEADLINE)
+    found = values(metrics)
+    assert found[f'mintmark_requests_total{{model="toy",outcome="{error.code}"}}'] == 1
+    refusal = f'mintmark_admission_refusals_total{{reason="{error.code}"}}'
+    assert (refusal in found) == is_refusal
+    assert 'mintmark_images_total{format="png",model="toy"}' not in found
+
+
+async def test_counting_hides_nothing_of_the_use_case():
+    inner = FakeGeneration()
+    generate = CountedGeneration(inner, Metrics("a"))
+    await generate(make_request(), request_id=REQUEST_ID, deadline=DEADLINE)
+    assert generate.progress(REQUEST_ID) == inner.progress(REQUEST_ID)
+    assert generate.progress(RequestId("other")) is None
+    assert generate.cancel(REQUEST_ID) is True
+
+
+def test_a_gauge_is_not_a_counter():
+    with pytest.raises(AssertionError):
+        Metrics("a").count(QUEUE_DEPTH)
