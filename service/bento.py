@@ -98,11 +98,22 @@ class ImageGeneration:
             self.lifecycle.begin_drain, _SETTINGS.server.lame_duck_s, listener_fd(sys.argv)
         ).install()
         self.lifecycle.start()
+        # After the load has begun: it must not wait for a port that cannot be had.
+        from service.rpc.server import RpcServer  # noqa: PLC0415
+
+        self.rpc = RpcServer(_SETTINGS.server.host, _SETTINGS.server.grpc_port)
+        try:
+            await self.rpc.start()
+        except ConfigurationError as error:
+            logger.critical("cannot start: %s", error)
+            _exit_failed()
+        self.lifecycle.follow_readiness(self.rpc.set_serving)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Free everything; every HTTP request has been answered by now."""
         await self.lifecycle.stop()
+        await self.rpc.stop()
 
     def __is_ready__(self) -> bool:
         return self.lifecycle.is_ready()

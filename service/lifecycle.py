@@ -68,6 +68,7 @@ class Lifecycle:
         self._metrics = metrics
         self._state = State.LOADING
         self._application: RunningApplication | None = None
+        self._on_readiness: Callable[[bool], None] = lambda _: None
         metrics.follow(READY, lambda: float(self.is_ready()))
 
     @property
@@ -101,6 +102,11 @@ class Lifecycle:
             case State.READY:  # and yet asked: the engine is not alive
                 return ModelNotReady("The engine has stopped.")
 
+    def follow_readiness(self, on_change: Callable[[bool], None]) -> None:
+        """Have `on_change` told on the event loop whenever the worker turns ready or unready."""
+        self._on_readiness = on_change
+        on_change(self.is_ready())
+
     def start(self) -> None:
         """Begin to load. The thread is a daemon: a server told to stop does not wait for it."""
         loop = asyncio.get_running_loop()
@@ -108,9 +114,11 @@ class Lifecycle:
 
     def begin_drain(self) -> None:
         """Turn unready for good, so that nobody sends new work; what comes is still served."""
-        if self._state is not State.DRAINING:
-            logger.info("draining")
+        if self._state is State.DRAINING:
+            return
+        logger.info("draining")
         self._state = State.DRAINING
+        self._on_readiness(False)
 
     async def stop(self) -> None:
         """Let what runs come to its end and free everything. May be called twice."""
@@ -147,6 +155,7 @@ class Lifecycle:
         self._state = State.READY
         for spec in application.rest.models.values():
             self._metrics.set(MODEL_INFO, 1.0, spec.model_id, spec.revision)
+        self._on_readiness(True)
         logger.info("ready", extra={"models": sorted(application.rest.models)})
 
     def _fail(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.config import child_environment, load_settings, setting_names
+from service.preflight import check_settings
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -30,6 +31,8 @@ def serve(host: str | None, port: int | None) -> None:
     settings = load_settings()
     chosen_host = host if host is not None else settings.server.host
     chosen_port = port if port is not None else settings.server.http_port
+    server = settings.server.model_copy(update={"host": chosen_host, "http_port": chosen_port})
+    check_settings(settings.model_copy(update={"server": server}))
     overrides = {
         "MINTMARK_SERVER__HOST": chosen_host,
         "MINTMARK_SERVER__HTTP_PORT": str(chosen_port),

@@ -71,11 +71,16 @@ class Server:
 
 @contextmanager
 def run_server(
-    folder: Path, settings: dict[str, str] | None = None, *, wait_until_ready: bool = True
+    folder: Path,
+    settings: dict[str, str] | None = None,
+    *,
+    wait_until_ready: bool = True,
+    code: Path = ROOT,
 ) -> Iterator[Server]:
     """Yield a running server; stop it afterwards, and show its log if anything went wrong.
 
     `settings`: further MINTMARK_… variables; none of the caller's own reach the server.
+    `code`: the folder that the packages are imported from.
     """
     http_port, grpc_port = free_ports(2)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +90,7 @@ def run_server(
         "MINTMARK_SERVER__GRPC_PORT": str(grpc_port),
         "MINTMARK_SERVER__STATE_DIR": str(folder / "state"),
         "MINTMARK_SERVER__LAME_DUCK_S": "0.5",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(code),
         **(settings or {}),
     }
     log_path = folder / "server.log"

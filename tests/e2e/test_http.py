@@ -121,11 +121,54 @@ def test_sigterm_answers_what_runs_and_refuses_what_is_new(tmp_path: Path):
         assert "Traceback" not in server.log()
 
 
+def test_grpc_health_follows_readiness(server):
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
 def test_a_server_that_cannot_load_ends_and_says_why(tmp_path: Path):
     settings = {"MINTMARK_MODEL__PATH": str(tmp_path / "missing")}
     with run_server(tmp_path, settings, wait_until_ready=False) as server:
         assert server.wait_stopped() == 1
         assert "missing" in server.log()
+        assert "Traceback" not in server.log()
+
+
+def test_a_port_in_use_is_one_clear_sentence(server, tmp_path: Path):
+    settings = {"MINTMARK_SERVER__HTTP_PORT": str(server.http_port)}
+    with run_server(tmp_path, settings, wait_until_ready=False) as second:
+        assert second.wait_stopped() == 1
+        assert "MINTMARK_SERVER__HTTP_PORT" in second.log()
+        assert "Traceback" not in second.log()
+
+
+def test_an_unknown_setting_stops_the_start_by_name(tmp_path: Path):
+    settings = {"MINTMARK_ENGIN__MAX_BATCH_ROWS": "4"}
+    with run_server(tmp_path, settings, wait_until_ready=False) as server:
+        assert server.wait_stopped() == 1
+        assert "MINTMARK_ENGIN__MAX_BATCH_ROWS is not a setting" in server.log()
+
+
+def test_a_tampered_model_file_stops_the_start(tmp_path: Path):
+    import shutil
+
+    from models.options import LoadOptions
+
+    folder = tmp_path / "model"
+    shutil.copytree(LoadOptions.embedded_folder(), folder)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    spoiled = bytearray(weights.read_bytes())
+    spoiled[-1] ^= 1
+    weights.write_bytes(spoiled)
+    settings = {"MINTMARK_MODEL__PATH": str(folder)}
+    with run_server(tmp_path, settings, wait_until_ready=False) as server:
+        assert server.wait_stopped() != 0
+        assert "diffusion_pytorch_model.safetensors" in server.log()
 
 
 def test_a_worker_that_dies_takes_the_server_with_it(tmp_path: Path):

@@ -1,0 +1,48 @@
+"""Looks for what would stop the start, before any process is started.
+
+The worker checks everything again; this is for one clear line at once instead of a traceback of
+the process supervisor some seconds later.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from models.errors import ModelError
+from models.registry import read_spec
+from service.errors import ConfigurationError
+from service.provenance.keys import load_signing_material
+from service.provenance.ledger import Ledger
+
+if TYPE_CHECKING:
+    from service.config import Settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Check ports, model folder, signing key and ledger. Loads no network and keeps nothing open.
+
+    Raises ConfigurationError with one sentence about the first problem found. Makes the
+    development certificates and the ledger's tables if they do not exist yet.
+    """
+    server = settings.server
+    _check_port(server.host, server.http_port, "MINTMARK_SERVER__HTTP_PORT")
+    _check_port(server.host, server.grpc_port, "MINTMARK_SERVER__GRPC_PORT")
+    try:
+        # Digests are the worker's to check: hashing a large model twice would double the start.
+        read_spec(settings.model.model_copy(update={"verify_digests": False}))
+    except ModelError as exc:
+        raise ConfigurationError(f"The model cannot be loaded: {exc}") from exc
+    load_signing_material(settings.provenance, server.state_dir)
+    Ledger.open(settings.ledger, server.state_dir).close()
+
+
+def _check_port(host: str, port: int, setting: str) -> None:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As the server does: a port in TIME_WAIT is free, one that is listened on is not.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as exc:
+        raise ConfigurationError(f"{setting}: {host}:{port} cannot be used: {exc}.") from exc
