@@ -1,7 +1,7 @@
 """Measures what the watermark survives, on pictures that it was not tuned on.
 
-Run `python -m loadtests.watermark_robustness --quick`. Every picture is marked as the service
-marks it: at the least strength that reads back from the unattacked pixels. Then it is attacked
+Run `python -m loadtests.watermark_robustness --quick`. Every picture is marked by the service's own
+closed loop, as PNG and with the default margin. Then it is attacked
 once, and counts as recovered only if the exact id comes back from a blind detection.
 """
 
@@ -21,7 +21,10 @@ import skimage.data
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from service.provenance.watermark import SpreadSpectrumWatermarker
+from service.domain.request import OutputOptions
+from service.provenance.closed_loop import ClosedLoop, MarkMargin
+from service.provenance.options import ProvenanceOptions
+from service.provenance.watermark import Effort, SpreadSpectrumWatermarker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,27 +215,19 @@ def elapsed_ms(since_s: float) -> float:
     return 1000.0 * (time.perf_counter() - since_s)
 
 
+DEFAULT_MARGIN = MarkMargin(ProvenanceOptions().watermark_margin_quality)
+
+
 def similarity(changed: Pixels, original: Pixels) -> float:
     """Return the structural similarity over all channels, 1 for equal pictures."""
     measure_ssim: Callable[..., float] = structural_similarity
     return float(measure_ssim(original, changed, channel_axis=2))
 
 
-def marked_as_served(
-    watermarker: SpreadSpectrumWatermarker, picture: Pixels, watermark_id: int
-) -> Pixels:
-    """Return the picture at the least strength that reads back, or at the highest one."""
-    marked = picture
-    for strength in range(watermarker.max_strength + 1):
-        marked = watermarker.embed(picture, watermark_id, strength=strength)
-        if watermarker.detect(marked) is not None:
-            break
-    return marked
-
-
 def measure(size_px: int, per_kind: int, drawings: Path | None) -> SizeReport:
     """Mark, attack and read every picture of one size."""
     watermarker = SpreadSpectrumWatermarker()
+    loop = ClosedLoop(SpreadSpectrumWatermarker(effort=Effort.WHOLE), DEFAULT_MARGIN)
     draw = np.random.default_rng(size_px)
     report = SizeReport(size_px)
     for kind, picture in pictures(size_px, per_kind, drawings):
@@ -243,7 +238,7 @@ def measure(size_px: int, per_kind: int, drawings: Path | None) -> SizeReport:
         started_s = time.perf_counter()
         watermarker.embed(picture, watermark_id)
         report.embed_ms.append(elapsed_ms(started_s))
-        marked = marked_as_served(watermarker, picture, watermark_id)
+        marked = loop.mark(picture, watermark_id, OutputOptions()).decoded
         started_s = time.perf_counter()
         watermarker.detect(marked)
         report.hit_ms.append(elapsed_ms(started_s))

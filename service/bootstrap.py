@@ -19,6 +19,7 @@ from service.engine.client import EngineClient
 from service.engine.loop import EngineLoop
 from service.errors import ConfigurationError
 from service.generation import GenerateImages
+from service.provenance.closed_loop import MarkMargin
 from service.provenance.decode import DecodeLimits
 from service.provenance.keys import load_signing_material
 from service.provenance.ledger import Ledger
@@ -26,7 +27,7 @@ from service.provenance.manifest import SystemIdentity
 from service.provenance.pipeline import MarkingPipeline
 from service.provenance.signer import C2paSigner
 from service.provenance.verify import VerificationTrust, Verifier
-from service.provenance.watermark import SpreadSpectrumWatermarker
+from service.provenance.watermark import Effort, SpreadSpectrumWatermarker
 from service.rest.dependencies import RestDependencies
 from service.telemetry.generation import CountedGeneration
 from service.telemetry.metric_table import MODEL_LOAD_SECONDS, SIGNER_EXPIRY_SECONDS
@@ -123,10 +124,17 @@ def _build_provenance(
     signer.self_test()
     ledger = Ledger.open(settings.ledger, state_dir)
     stack.callback(ledger.close)
-    watermarker = SpreadSpectrumWatermarker()
-    marker = MarkingPipeline(watermarker, signer, ledger, observer.on_marking_stage)
+    quality = options.watermark_margin_quality
+    marker = MarkingPipeline(
+        # What is found in whole pictures, the verifier finds first as well.
+        SpreadSpectrumWatermarker(effort=Effort.WHOLE),
+        signer,
+        ledger,
+        observer.on_marking_stage,
+        margin=MarkMargin(quality) if quality else None,
+    )
     limits = DecodeLimits(settings.limits.max_upload_bytes, settings.limits.max_upload_pixels)
-    verifier = Verifier(VerificationTrust.of(material), watermarker, ledger, limits)
+    verifier = Verifier(VerificationTrust.of(material), SpreadSpectrumWatermarker(), ledger, limits)
     stack.callback(verifier.close)
     return _Provenance(material, marker, verifier)
 

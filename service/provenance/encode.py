@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -72,6 +73,16 @@ def encode_pixels(pixels: Pixels, options: OutputOptions) -> bytes:
     except (OSError, ValueError, TypeError, MemoryError) as error:
         raise EncodingFailed("The picture could not be encoded.") from error
     return buffer.getvalue()
+
+
+def recompressed(pixels: Pixels, jpeg_quality: int) -> Pixels:
+    """Return what a careless copy as JPEG makes of `pixels`: same shape, chroma subsampled.
+
+    jpeg_quality: 1 to 95.
+    """
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=jpeg_quality, subsampling="4:2:0")
+    return np.asarray(Image.open(buffer))
 
 
 def _save_png(image: Image.Image, buffer: BytesIO) -> None:

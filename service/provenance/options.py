@@ -19,6 +19,8 @@ class ProvenanceOptions(BaseModel):
     two above, whose chain must end in one of them. With the development CA, extra roots to trust.
     `provider`: who runs this service, as stated in every manifest; by default the organisation
     (O) of the signing certificate. `system`: the name of the service in the manifest.
+    `watermark_margin_quality`: marks are made stronger, within what is hardly seen, until they also
+    survive being copied as JPEG of this quality; 0 stops at the least strength that can be read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +31,7 @@ class ProvenanceOptions(BaseModel):
     trust_anchors_path: Path | None = None
     provider: str | None = Field(default=None, min_length=1, max_length=200)
     system: str = Field(default="Mintmark", min_length=1, max_length=200)
+    watermark_margin_quality: int = Field(default=70, ge=0, le=95)
     expiry_warning_days: int = Field(default=30, ge=0, le=366)
 
 

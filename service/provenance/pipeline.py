@@ -15,16 +15,8 @@ import numpy as np
 
 from service.domain.identity import new_output_id
 from service.domain.result import SignedImage
-from service.errors import (
-    EncodingFailed,
-    InvalidRequest,
-    LedgerFailed,
-    PayloadTooLarge,
-    SigningFailed,
-    WatermarkFailed,
-)
-from service.provenance.decode import DecodeLimits, decode_pixels
-from service.provenance.encode import encode_pixels
+from service.errors import LedgerFailed, SigningFailed
+from service.provenance.closed_loop import ClosedLoop, MarkedFile, decoded_like
 from service.provenance.interface import GenerationFacts
 from service.provenance.ledger import OutputRecord, WatermarkIdTaken
 
@@ -34,8 +26,8 @@ if TYPE_CHECKING:
     from service.domain.identity import OutputId, RequestId
     from service.domain.request import OutputOptions
     from service.domain.result import DecodedImage, Pixels
-    from service.errors import ServiceError
-    from service.provenance.interface import SignedContent, Signer, Watermarker, WatermarkReading
+    from service.provenance.closed_loop import MarkMargin
+    from service.provenance.interface import SignedContent, Signer, Watermarker
     from service.provenance.ledger import Ledger
 
 MARKING_STAGES = ("watermark", "encode", "sign", "ledger")
@@ -68,15 +60,6 @@ class MarkingSources:
     new_output_id: Callable[[], OutputId] = new_output_id
 
 
-@dataclass(frozen=True, slots=True)
-class _MarkedFile:
-    """An encoded picture, what it decodes to, and the mark read from exactly that."""
-
-    content: bytes
-    decoded: Pixels
-    reading: WatermarkReading
-
-
 class MarkingPipeline:
     """The one way out for pictures. Synchronous and thread-safe.
 
@@ -94,12 +77,14 @@ class MarkingPipeline:
         ledger: Ledger,
         observe_stage: Callable[[str, float], None] | None = None,
         sources: MarkingSources | None = None,
+        margin: MarkMargin | None = None,
     ) -> None:
         self._watermarker = watermarker
         self._signer = signer
         self._ledger = ledger
         self._observe_stage = observe_stage
         self._sources = sources or MarkingSources()
+        self._closed_loop = ClosedLoop(watermarker, margin)
 
     def mark(self, image: DecodedImage, request: MarkingRequest) -> SignedImage:
         """Return the picture watermarked, encoded, signed and recorded.
@@ -148,37 +133,18 @@ class MarkingPipeline:
             self._ledger.record(_record(finished, request))
         return finished
 
-    def _watermarked(
-        self, pixels: Pixels, watermark_id: int, options: OutputOptions
-    ) -> _MarkedFile:
-        # As faint as possible: stronger only if the mark does not come back out of the file.
+    def _watermarked(self, pixels: Pixels, watermark_id: int, options: OutputOptions) -> MarkedFile:
         # Both stages are observed once a picture, whatever the number of rounds.
         spent_s = {"watermark": 0.0, "encode": 0.0}
         try:
-            for strength in range(self._watermarker.max_strength + 1):
-                with _adding_to(spent_s, "watermark"):
-                    marked = self._embedded(pixels, watermark_id, strength)
-                with _adding_to(spent_s, "encode"):
-                    content = encode_pixels(marked, options)
-                    decoded = _decoded(content, marked, EncodingFailed)
-                with _adding_to(spent_s, "watermark"):
-                    reading = self._watermarker.detect(decoded)
-                if reading is not None and reading.watermark_id == watermark_id:
-                    return _MarkedFile(content, decoded, reading)
+            return self._closed_loop.mark(pixels, watermark_id, options, spent_s)
         finally:
             for stage, seconds in spent_s.items():
                 self._observe(stage, seconds)
-        raise WatermarkFailed("The watermark did not come back out of the encoded picture.")
 
-    def _embedded(self, pixels: Pixels, watermark_id: int, strength: int) -> Pixels:
-        try:
-            return self._watermarker.embed(pixels, watermark_id, strength=strength)
-        except ValueError as error:
-            raise WatermarkFailed("The picture cannot carry a watermark.") from error
-
-    def _check_same_pixels(self, signed: SignedContent, marked: _MarkedFile) -> None:
+    def _check_same_pixels(self, signed: SignedContent, marked: MarkedFile) -> None:
         # What is handed out is what was checked: then the mark need not be looked for again.
-        decoded = _decoded(signed.content, marked.decoded, SigningFailed)
+        decoded = decoded_like(signed.content, marked.decoded, SigningFailed)
         if not np.array_equal(decoded, marked.decoded):
             raise SigningFailed("Signing changed the picture.")
 
@@ -193,23 +159,6 @@ class MarkingPipeline:
     def _observe(self, stage: str, seconds: float) -> None:
         if self._observe_stage is not None:
             self._observe_stage(stage, seconds)
-
-
-@contextmanager
-def _adding_to(spent_s: dict[str, float], stage: str) -> Iterator[None]:
-    start_s = time.perf_counter()
-    try:
-        yield
-    finally:
-        spent_s[stage] += time.perf_counter() - start_s
-
-
-def _decoded(content: bytes, like: Pixels, failure: type[ServiceError]) -> Pixels:
-    height_px, width_px, _ = like.shape
-    try:
-        return decode_pixels(content, DecodeLimits(len(content), height_px * width_px))
-    except (InvalidRequest, PayloadTooLarge) as error:
-        raise failure("The finished picture could not be read back.") from error
 
 
 def _record(image: SignedImage, request: MarkingRequest) -> OutputRecord:
