@@ -85,7 +85,8 @@ lock: $(VENV)/.dev ## Resolve the locks again (pip-tools)
 	$(BIN)/$(COMPILE) --generate-hashes --output-file $(LOCKS)/runtime.txt pyproject.toml
 	$(BIN)/$(COMPILE) --extra dev --constraint $(LOCKS)/runtime.txt \
 		--constraint $(LOCKS)/torch-cpu.txt --output-file $(LOCKS)/dev.txt pyproject.toml
-	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' $(LOCKS)/dev.txt
+	@# Neither the local build tag of torch nor the package itself, which an extra names, is locked.
+	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' -e '/^mintmark @/d' $(LOCKS)/dev.txt
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
