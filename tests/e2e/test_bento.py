@@ -14,7 +14,7 @@ from tests.e2e.server import ROOT, run_server
 
 
 @pytest.fixture(scope="module")
-def bento(tmp_path_factory) -> Path:
+def bento(tmp_path_factory):
     """Build from the checkout into a BentoML home of its own; return the Bento's folder."""
     folder = tmp_path_factory.mktemp("build")
     environment = os.environ | {

@@ -129,7 +129,8 @@ def stock_latents(side: Side, request: GenerationRequest, monkeypatch) -> np.nda
         latents=torch.from_numpy(initial_noise(sampling.seed, shape)[None]),
         output_type="latent",
     )
-    return result.images[0].numpy()
+    latents: np.ndarray = result.images[0].numpy()
+    return latents
 
 
 def our_latents(side: Side, requests: list[GenerationRequest]) -> dict[int, np.ndarray]:
