@@ -10,18 +10,10 @@ import pytest
 
 from service.domain.request import OutputFormat
 from service.errors import InvalidRequest, PayloadTooLarge
-from service.provenance.pipeline import MarkingPipeline
-from service.provenance.signer import C2paSigner
-from tests.fakes import FakeWatermarker
 from tests.provenance_kit import (
-    SYSTEM,
     actions,
     library_signed,
-    make_image,
-    make_material,
-    make_request,
     make_verifier,
-    open_ledger,
     picture_bytes,
 )
 
@@ -29,34 +21,6 @@ CAPTURE = {
     "action": "c2pa.created",
     "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture",
 }
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory):
-    return make_material(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    with closing(open_ledger(tmp_path_factory.mktemp("state"))) as ledger:
-        yield ledger
-
-
-@pytest.fixture(scope="module")
-def pipeline(material, ledger):
-    with closing(C2paSigner(material, SYSTEM)) as signer:
-        yield MarkingPipeline(FakeWatermarker(), signer, ledger)
-
-
-@pytest.fixture(scope="module")
-def verifier(material, ledger):
-    with closing(make_verifier(material, ledger)) as verifier:
-        yield verifier
-
-
-@pytest.fixture(scope="module")
-def signed(pipeline):
-    return pipeline.mark(make_image(), make_request())
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 99, b"\x89PNG\r\n\x1a\n" + b"\0" * 99])

@@ -15,10 +15,8 @@ from tests.fakes import flat_pixels
 from tests.provenance_kit import (
     SYSTEM,
     make_image,
-    make_material,
     make_request,
     make_verifier,
-    open_ledger,
     without_metadata,
 )
 
@@ -29,17 +27,6 @@ def icon(side_px: int = 256):
     pixels = flat_pixels(side_px, side_px, value=190).copy()
     pixels[np.hypot(rows, columns) < side_px / 3] = (60, 160, 120)
     return pixels
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory):
-    return make_material(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    with closing(open_ledger(tmp_path_factory.mktemp("state"))) as ledger:
-        yield ledger
 
 
 @pytest.fixture(scope="module")

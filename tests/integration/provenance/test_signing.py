@@ -23,14 +23,9 @@ from service.provenance.keys import load_signing_material
 from service.provenance.options import ProvenanceOptions
 from service.provenance.signer import C2paSigner
 from tests.fakes import flat_pixels
-from tests.provenance_kit import SYSTEM, make_facts, make_material
+from tests.provenance_kit import SYSTEM, make_facts
 
 FORMATS = list(OutputFormat)
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory):
-    return make_material(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")
