@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := service models loadtests tests examples
 
 .PHONY: help serve test check install fmt lint types imports coverage e2e test-property bento export \
-	bench bench-watermark contact-sheet docs lock clean
+	bench bench-watermark contact-sheet train-data train evaluate-model release-model docs lock clean
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,25 @@ bench-watermark: $(VENV)/.dev ## Robustness of the watermark per size and attack
 
 contact-sheet: $(VENV)/.dev ## docs/contact-sheet.png, drawn through the API of a running service
 	$(BIN)/python -m loadtests.contact_sheet docs/contact-sheet.png
+
+# How the embedded model is made; docs/training.md. TRAIN="--profile cpu --minutes 9" goes on in parts.
+TRAINING := $(BIN)/python -m models.training
+
+train-data: $(VENV)/.dev ## Fetch and rasterise the artwork (npm)
+	$(TRAINING) data $(TRAIN)
+
+train: $(VENV)/.dev ## Train every network, from where it stopped (TRAIN=--smoke: tiny, offline)
+	$(TRAINING) data $(TRAIN)
+	$(TRAINING) autoencoder $(TRAIN)
+	$(TRAINING) text $(TRAIN)
+	$(TRAINING) denoiser $(TRAIN)
+	$(TRAINING) few-step $(TRAIN)
+
+evaluate-model: $(VENV)/.dev ## Measure what was trained beside its ceilings
+	$(TRAINING) evaluate $(TRAIN)
+
+release-model: $(VENV)/.dev ## Assemble the pipeline folder with its graphs and digests
+	$(TRAINING) release $(TRAIN)
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/ again
 	$(BIN)/python -m service.reference docs

@@ -1,0 +1,1 @@
+"""How the embedded model is made: data, training, evaluation, release. Not used when serving."""

@@ -1,0 +1,96 @@
+"""What each stage name of the command line does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from models.training.art_build import build_art
+from models.training.budget import Budget
+from models.training.card import describe_denoiser, describe_few_step
+from models.training.evaluate import run_evaluation
+from models.training.place import Place
+from models.training.release import Parts, install_pipeline, release_pipeline
+from models.training.stages import run_autoencoder, run_denoiser, run_few_step
+from models.training.text_stage import run_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.training.recipe import Recipe
+    from models.training.results import Result
+
+_MEBIBYTE: Final = 2**20
+_TRAINING: Final = {
+    "autoencoder": run_autoencoder,
+    "text": run_text,
+    "denoiser": run_denoiser,
+    "few-step": run_few_step,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One call of the command line. target: where the release is installed too, if anywhere."""
+
+    place: Place
+    budget: Budget
+    target: Path | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, options: Any) -> Command:
+        """Return the command that parsed options ask for; its time runs from here."""
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        shard_bytes = None if options.shard_mb is None else int(options.shard_mb * _MEBIBYTE)
+        place = Place(options.work, recipe, options.device, options.init, shard_bytes)
+        return cls(place, Budget(options.minutes), options.target)
+
+
+def run_stage(stage: str, command: Command) -> bool:
+    """Run one stage; return whether it is finished. Raises TrainingError."""
+    place = command.place
+    if stage == "data":
+        build_art(place.work, place.recipe.data)
+        return True
+    if stage == "release":
+        release(place, command.target)
+        return True
+    if stage == "evaluate":
+        for folder in (place.work / "pipeline", place.work / "pipeline-few-step"):
+            print(run_evaluation(folder, place.work, place.recipe, place.device).markdown())
+        return True
+    with command.budget:
+        return _TRAINING[stage](place, command.budget).is_finished
+
+
+def release(place: Place, target: Path | None) -> None:
+    """Write `pipeline` and `pipeline-few-step` in the work folder, and the former to `target`.
+
+    Raises TrainingError if a stage is not finished; nothing is then written.
+    """
+    results = {stage: place.result(stage) for stage in ("autoencoder", "text", "denoiser")}
+    student = place.result("few_step")
+    art, recipe, work = place.art(), place.recipe, place.work
+    denoiser = results["denoiser"].folder
+    parts = _parts(results, denoiser / "unet")
+    folder = release_pipeline(parts, describe_denoiser(recipe), recipe, art, work / "pipeline")
+    print(f"release: {folder}")
+    parts = _parts(results, student.folder / "unet")
+    sibling = work / "pipeline-few-step"
+    print(f"release: {release_pipeline(parts, describe_few_step(recipe), recipe, art, sibling)}")
+    if target is not None:
+        install_pipeline(folder, target)
+        print(f"release: {target}")
+
+
+def _parts(results: dict[str, Result], unet: Path) -> Parts:
+    """Return where the networks lie; the text encoder is the one trained with the denoiser."""
+    return Parts(
+        vae=results["autoencoder"].folder / "vae",
+        text_encoder=results["denoiser"].folder / "text_encoder",
+        tokenizer=results["text"].folder / "tokenizer",
+        unet=unet,
+    )
