@@ -30,7 +30,7 @@ from service.provenance.verify import VerificationTrust, Verifier
 from service.provenance.watermark import Effort, SpreadSpectrumWatermarker
 from service.rest.dependencies import RestDependencies
 from service.telemetry.generation import CountedGeneration
-from service.telemetry.metric_table import MODEL_LOAD_SECONDS, SIGNER_EXPIRY_SECONDS
+from service.telemetry.metric_table import MODEL_LOAD_SECONDS, QUEUE_DEPTH, SIGNER_EXPIRY_SECONDS
 from service.telemetry.observer import MetricsObserver
 from service.version import installed_version
 
@@ -94,6 +94,8 @@ def build_application(settings: Settings, metrics: Metrics) -> Application:
         model = _load(settings, metrics, stack)
         models = {model.spec.model_id: model}
         queue = AdmissionQueue(settings.engine.max_queued_images)
+        # Asked, not told: events from two threads would leave the gauge at an old depth.
+        metrics.follow(QUEUE_DEPTH, lambda: queue.depth)
         loop = EngineLoop(models, queue, settings.engine, observer, time.monotonic)
         loop.start()
         stack.callback(loop.stop, _ENGINE_STOP_S)

@@ -27,7 +27,6 @@ class Queued:
     """The request was accepted into the bounded queue (or refused: then nothing is reported)."""
 
     request_id: RequestId
-    queue_depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,6 @@ class Admitted:
 
     request_id: RequestId
     queued_s: float
-    queue_depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,6 @@ class Finished:
     request_id: RequestId
     outcome: Outcome
     total_s: float
-    queue_depth: int
 
 
 EngineEvent = Queued | Admitted | StepDone | Decoded | Finished

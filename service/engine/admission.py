@@ -33,8 +33,8 @@ class AdmissionQueue:
         """Return the number of images waiting."""
         return self._depth
 
-    def put(self, job: Job, retry_after_s: float) -> int:
-        """Append all images of `job` and wake the engine; return the depth with them.
+    def put(self, job: Job, retry_after_s: float) -> None:
+        """Append all images of `job` and wake the engine.
 
         Raises QueueFull or Draining, and then nothing was queued. A request larger than the whole
         queue is taken when the queue is empty: refusing it forever would help nobody.
@@ -51,7 +51,6 @@ class AdmissionQueue:
             self._waiting.append((job, 0))
             self._depth += wanted
             self._changed.notify()
-            return self._depth
 
     def head(self) -> Job | None:
         """Return the job whose image is next, without taking it."""

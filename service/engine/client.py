@@ -123,8 +123,8 @@ class EngineClient:
             sink=sink,
             submitted_at_s=self._clock(),
         )
-        depth = self._queue.put(job, retry_after_s=self.estimated_wait_s())
-        self._observer.on_event(Queued(request_id, depth))
+        self._queue.put(job, retry_after_s=self.estimated_wait_s())
+        self._observer.on_event(Queued(request_id))
         sink.future.add_done_callback(lambda future: self._learn(job, future))
         return Ticket(job, sink, self._queue)
 

@@ -161,7 +161,7 @@ class EngineLoop:
             if job.admitted_at_s is None:
                 job.admitted_at_s = self._clock()
                 queued_s = job.admitted_at_s - job.submitted_at_s
-                self._observer.on_event(Admitted(job.request_id, queued_s, self._queue.depth))
+                self._observer.on_event(Admitted(job.request_id, queued_s))
 
     def _step(self, batch: StepBatch) -> None:
         started_s = self._clock()
@@ -239,7 +239,7 @@ class EngineLoop:
 
     def _report_finished(self, job: Job) -> None:
         total_s = self._clock() - job.submitted_at_s
-        event = Finished(job.request_id, _outcome(job), total_s, self._queue.depth)
+        event = Finished(job.request_id, _outcome(job), total_s)
         self._observer.on_event(event)
 
 

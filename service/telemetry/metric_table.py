@@ -72,7 +72,7 @@ QUEUE_DEPTH = MetricDefinition(
 QUEUE_SECONDS = MetricDefinition(
     "mintmark_queue_seconds",
     "histogram",
-    "Time a request waited before all its images had joined the running batch.",
+    "Time a request waited before its first image joined the running batch.",
     (),
     (0.0, *_LONG_S),
 )

@@ -10,7 +10,6 @@ from service.telemetry.metric_table import (
     DECODE_SECONDS,
     ENGINE_OUTCOMES,
     MARKING_SECONDS,
-    QUEUE_DEPTH,
     QUEUE_SECONDS,
     STEP_SECONDS,
 )
@@ -30,9 +29,8 @@ class MetricsObserver:
         metrics = self._metrics
         match event:
             case Queued():
-                metrics.set(QUEUE_DEPTH, event.queue_depth)
+                pass  # the queue itself is asked for its depth, at every scrape
             case Admitted():
-                metrics.set(QUEUE_DEPTH, event.queue_depth)
                 metrics.observe(QUEUE_SECONDS, event.queued_s)
             case StepDone():
                 metrics.observe(STEP_SECONDS, event.step_s)
@@ -40,7 +38,6 @@ class MetricsObserver:
             case Decoded():
                 metrics.observe(DECODE_SECONDS, event.decode_s)
             case Finished():
-                metrics.set(QUEUE_DEPTH, event.queue_depth)
                 metrics.count(ENGINE_OUTCOMES, event.outcome.value)
 
     def on_marking_stage(self, stage: str, duration_s: float) -> None:

@@ -69,6 +69,8 @@ def test_metrics_live_in_memory_not_in_files(server):
 
 
 def test_a_client_that_leaves_frees_the_engine_within_a_step(server):
+    ended = 'mintmark_engine_requests_total{outcome="cancelled"}'
+    ended_before = metric(server, ended)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             f"{server.url}{IMAGES}", json=LONG, headers={"x-request-id": "leaver"}, timeout=1.0
@@ -77,6 +79,8 @@ def test_a_client_that_leaves_frees_the_engine_within_a_step(server):
     wait_for(lambda: httpx.get(url).json()["phase"] == "cancelled", timeout_s=5)
     progress = httpx.get(url).json()
     assert progress["steps_done"] < progress["steps_total"]
+    # Within a step the engine holds nothing of it any more: the step in flight is the last one.
+    wait_for(lambda: metric(server, ended) == ended_before + 1, timeout_s=5)
     assert metric(server, "mintmark_queue_depth") == 0
 
 

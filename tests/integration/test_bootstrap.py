@@ -43,6 +43,7 @@ async def test_a_picture_is_made_known_and_recognised(settings):
         exposition = metrics.exposition().decode()
         assert 'mintmark_marking_seconds_count{stage="sign"} 1.0' in exposition
         assert "mintmark_signer_expiry_seconds" in exposition
+        assert "mintmark_queue_depth 0.0" in exposition
     finally:
         application.close()
 

@@ -97,15 +97,13 @@ def test_values_are_the_same_in_the_multiprocess_mode_of_the_library(tmp_path):
 def test_engine_events_become_metrics():
     metrics = Metrics("a")
     observer = MetricsObserver(metrics)
-    observer.on_event(Queued(REQUEST_ID, queue_depth=4))
-    assert values(metrics)["mintmark_queue_depth"] == 4
-    observer.on_event(Admitted(REQUEST_ID, queued_s=0.2, queue_depth=3))
+    observer.on_event(Queued(REQUEST_ID))
+    observer.on_event(Admitted(REQUEST_ID, queued_s=0.2))
     observer.on_event(StepDone("toy", rows=6, images=3, step_s=0.03))
     observer.on_event(Decoded(images=1, decode_s=0.01))
-    observer.on_event(Finished(REQUEST_ID, Outcome.EXPIRED, total_s=1.0, queue_depth=0))
+    observer.on_event(Finished(REQUEST_ID, Outcome.EXPIRED, total_s=1.0))
     observer.on_marking_stage("sign", 0.002)
     found = values(metrics)
-    assert found["mintmark_queue_depth"] == 0
     assert found["mintmark_queue_seconds_sum"] == 0.2
     assert found["mintmark_step_seconds_count"] == 1
     assert found["mintmark_batch_rows_sum"] == 6
