@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,4 +57,3 @@ class GenerationResult:
     images: tuple[SignedImage, ...]
     created_at: datetime
     prompt_tokens: int
-    extra: dict[str, Any] | None = None

@@ -65,21 +65,32 @@ class StepExecutor:
         self._tables: dict[BatchKey, SlotTable] = {}
 
     def join(self, job: Job, image_index: int) -> ImageState:
-        """Prepare one image: prompt embeddings, a slot, its starting noise."""
+        """Prepare one image: prompt embeddings, a slot, its starting noise.
+
+        Whatever fails, no slot stays taken.
+        """
         request = job.request
-        table = self._tables.get(job.key)
-        if table is None:
-            table = self._tables[job.key] = SlotTable(self._model, job.key, self._max_rows)
         prompt_embeds = self._model.encode_prompt(request.prompt)
         is_guided = job.is_guided
         negative = self._model.encode_prompt(request.negative_prompt) if is_guided else None
+        table = self._tables.get(job.key)
+        if table is None:
+            table = self._tables[job.key] = SlotTable(self._model, job.key, self._max_rows)
         state = ImageState(job, image_index, table.acquire(), prompt_embeds, negative)
+        try:
+            self._fill(table, state)
+        except BaseException:
+            self.leave(state)
+            raise
+        return state
+
+    def _fill(self, table: SlotTable, state: ImageState) -> None:
+        job = state.job
         noise = initial_noise(state.seed, job.key.latent_shape)
         start = noise * np.float32(job.table.init_noise_scale)
         row = self._model.arrays.index([state.slot])
         table.x[row] = self._model.arrays.from_numpy(start[None])
         table.h[row] = self._model.arrays.zeros((1, *job.key.latent_shape))
-        return state
 
     def leave(self, state: ImageState) -> None:
         """Free the slot of an image that is finished or given up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.arrays import NumpyArrays
 from models.errors import ModelOutOfMemory
 from models.families.toy import ToyModel
 from service.domain.events import Admitted, Outcome, StepDone
@@ -190,6 +191,28 @@ def test_a_failing_request_does_not_take_its_neighbours_along():
     bench.run()
     assert isinstance(bad.error, InternalError)
     assert good.digests == bench.digests_alone(make_request(seed=1))
+
+
+def test_a_request_that_cannot_be_prepared_takes_no_slot_with_it():
+    class FullArrays(NumpyArrays):
+        failures_left = 3
+
+        def from_numpy(self, values):
+            if self.failures_left:
+                self.failures_left -= 1
+                raise ModelOutOfMemory("no room for the noise")
+            return super().from_numpy(values)
+
+    model = ToyModel()
+    model.arrays = FullArrays()
+    bench = EngineBench(model, max_batch_rows=2)  # two slots, three failures
+    for _ in range(3):
+        _, bad = bench.submit(make_request(guidance=1.0))
+        bench.run()
+        assert isinstance(bad.error, DeviceOutOfMemory)
+    sinks = [bench.submit(make_request(guidance=1.0, seed=seed))[1] for seed in range(2)]
+    bench.run()
+    assert all(len(sink.digests) == 1 for sink in sinks)
 
 
 def test_out_of_memory_is_told_apart_and_survived():
