@@ -87,11 +87,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--smoke", action="store_true", help="the tiny recipe that tests the way, not the result")
     add("--minutes", type=_positive, help="pause after this time, with a checkpoint")
     add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--threads", type=int, help="processor threads of torch")
+    add("--threads", type=_count, help="processor threads of torch")
+    add("--processes", type=_count, default=1, help="train in this many, on a CPU")
     add("--init", type=Path, metavar="FOLDER", help="a pipeline folder to start training from")
     add("--shard-mb", type=_positive, metavar="MB", help="no file larger than this")
     add("--target", type=Path, metavar="FOLDER", help="release: install the model there too")
     return parser
+
+
+def _count(text: str) -> int:
+    """Return a whole number from 1 on, or raise what argparse explains."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import signal
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from accelerate import PartialState
 
 from models.training.art_build import build_art
 from models.training.budget import Budget
 from models.training.card import describe_denoiser, describe_few_step
+from models.training.errors import TrainingError
 from models.training.evaluate import run_evaluation
 from models.training.place import Place
+from models.training.processes import run_in_processes
 from models.training.release import Parts, install_pipeline, release_pipeline
 from models.training.stages import run_autoencoder, run_denoiser, run_few_step
 from models.training.text_stage import run_text
@@ -31,22 +36,35 @@ _TRAINING: Final = {
 }
 
 
+# The text stage is over in minutes, and its batches are too small to share.
+_IN_PROCESSES: Final = frozenset(_TRAINING) - {"text"}
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One call of the command line. target: where the release is installed too, if anywhere."""
+    """One call of the command line.
+
+    target: where the release is installed too, if anywhere. processes: how many train together.
+    """
 
     place: Place
     budget: Budget
     target: Path | None
+    processes: int = 1
 
     @classmethod
     def of(cls, recipe: Recipe, options: Any) -> Command:
-        """Return the command that parsed options ask for; its time runs from here."""
+        """Return the command that parsed options ask for; its time runs from here.
+
+        Raises TrainingError for options that do not go together.
+        """
+        if options.processes > 1 and options.device != "cpu":
+            raise TrainingError("Several --processes train on a CPU only: give --device cpu.")
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         shard_bytes = None if options.shard_mb is None else int(options.shard_mb * _MEBIBYTE)
         place = Place(options.work, recipe, options.device, options.init, shard_bytes)
-        return cls(place, Budget(options.minutes), options.target)
+        return cls(place, Budget(options.minutes), options.target, options.processes)
 
 
 def run_stage(stage: str, command: Command) -> bool:
@@ -62,8 +80,20 @@ def run_stage(stage: str, command: Command) -> bool:
         for folder in (place.work / "pipeline", place.work / "pipeline-few-step"):
             print(run_evaluation(folder, place.work, place.recipe, place.device).markdown())
         return True
+    if command.processes > 1 and stage in _IN_PROCESSES:
+        work = partial(_train_in_process, stage, place, command.budget.minutes_left)
+        return run_in_processes(command.processes, work)
     with command.budget:
         return _TRAINING[stage](place, command.budget).is_finished
+
+
+def _train_in_process(stage: str, place: Place, minutes: float | None) -> bool:
+    """Train a stage together with other processes; return whether it is finished."""
+    state = PartialState(cpu=True)
+    place = replace(place, process_index=state.process_index, num_processes=state.num_processes)
+    # Ctrl-C reaches the parent too, which passes it on as a SIGTERM.
+    with Budget(minutes, signals=(signal.SIGTERM,)) as budget:
+        return _TRAINING[stage](place, budget).is_finished
 
 
 def release(place: Place, target: Path | None) -> None:

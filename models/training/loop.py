@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from diffusers.training_utils import EMAModel
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -69,16 +70,23 @@ class Outcome:
 def make_accelerator(device: torch.device | str) -> Accelerator:
     """Return accelerate's handle on the device: bfloat16 autocast, no loss scaling.
 
-    Raises TrainingError if CUDA is asked for and not there.
+    It finds by itself whether this process is one of several. Raises TrainingError if CUDA is asked
+    for and not there.
     """
     is_cuda = torch.device(device).type == "cuda"
     if is_cuda and not torch.cuda.is_available():
         raise TrainingError("There is no CUDA device here: use --device cpu.")
-    return Accelerator(cpu=not is_cuda, mixed_precision="bf16")
+    # The networks have no buffers that change; gradients need not be copied to be averaged.
+    shared = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(cpu=not is_cuda, mixed_precision="bf16", kwargs_handlers=[shared])
 
 
 class TrainingLoop:
-    """Trains a task in `folder` as `recipe` says, from the newest checkpoint in `store`."""
+    """Trains a task in `folder` as `recipe` says, from the newest checkpoint in `store`.
+
+    In several processes each draws batches of its own and all make the same steps with the mean of
+    their gradients; the first one writes.
+    """
 
     def __init__(
         self, task: Task, recipe: TrainingRecipe, folder: Path, store: CheckpointStore, device: str
@@ -105,9 +113,11 @@ class TrainingLoop:
         self._network, self._optimizer = accelerator.prepare(task.network, optimizer)
         self._step = self._resume()
         self._saved_step = self._step
-        self._journal = Journal(folder, first_step=self._step)
+        is_first = accelerator.is_main_process
+        self._journal = Journal(folder, first_step=self._step) if is_first else None
         if recipe.compile:
-            self._network.compile()
+            # The bare network: what surrounds it in several processes cannot be compiled as well.
+            task.network.compile()
 
     def run(self, budget: Budget) -> Outcome:
         """Train until all steps are done or the budget is spent; return how far that is.
@@ -118,10 +128,12 @@ class TrainingLoop:
         self._task.network.train()
         saved_at_s = budget.now_s()
         total = self._recipe.steps
-        with tqdm(total=total, initial=self._step, unit="step", disable=None) as bar:
+        # None: silent as well where nobody watches.
+        is_silent = None if self._journal is not None else True
+        with tqdm(total=total, initial=self._step, unit="step", disable=is_silent) as bar:
             # At least one step a call, or a budget shorter than the preparation would never end.
             begun_at = self._step
-            while self._step < total and not (budget.is_spent and self._step > begun_at):
+            while self._step < total and not (self._is_spent(budget) and self._step > begun_at):
                 self._report(self._take_step(), bar)
                 bar.update()
                 if self._step % self._recipe.sample_every_steps == 0:
@@ -130,12 +142,20 @@ class TrainingLoop:
                     self._save()
                     saved_at_s = budget.now_s()
         self._save()
-        self._journal.plot()
+        if self._journal is not None:
+            self._journal.plot()
         if self._step < total:
             return Outcome(self._step, is_finished=False)
         self._ema.copy_to(self._parameters)
         _lay_out(self._task.network.eval(), torch.contiguous_format)
         return Outcome(self._step, is_finished=True)
+
+    def _is_spent(self, budget: Budget) -> bool:
+        """Tell whether to stop, the same in every process: one that stops alone leaves others."""
+        if self._accelerator.num_processes == 1:
+            return budget.is_spent
+        wishes = torch.tensor(float(budget.is_spent), device=self._accelerator.device)
+        return bool(self._accelerator.reduce(wishes, "sum"))
 
     def _take_step(self) -> Mapping[str, Tensor]:
         losses = self._task.losses(self._network, self._step)
@@ -152,7 +172,7 @@ class TrainingLoop:
     def _report(self, losses: Mapping[str, Tensor], bar: tqdm[Any]) -> None:
         """Record the losses now and then: reading them makes an accelerator wait."""
         every = min(_MAX_STEPS_PER_REPORT, -(-self._recipe.steps // _REPORTS_PER_RUN))
-        if self._step % every and self._step != self._recipe.steps:
+        if self._journal is None or (self._step % every and self._step != self._recipe.steps):
             return
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(values["loss"]):
@@ -165,6 +185,8 @@ class TrainingLoop:
 
     def _show(self) -> None:
         """Write a sample grid and the plot, with the averaged weights."""
+        if self._journal is None:
+            return
         self._ema.store(self._parameters)
         self._ema.copy_to(self._parameters)
         self._task.network.eval()
@@ -181,28 +203,40 @@ class TrainingLoop:
     def _save(self) -> None:
         if self._step == self._saved_step:
             return
+        self._saved_step = self._step
+        tasks = gather_object([self._task.state_dict()])
+        if not self._accelerator.is_main_process:
+            return
         state = {
             "network": self._task.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "ema": self._ema.state_dict(),
-            "task": self._task.state_dict(),
+            "tasks": tasks,
         }
         self._store.save(self._step, state)
-        self._saved_step = self._step
 
     def _resume(self) -> int:
         """Take over the newest checkpoint, if there is one; return the steps done."""
-        found = self._store.load_latest(self._accelerator.device)
+        device = self._accelerator.device
+        # Among several processes the processor is called "cpu:0", which torch.load does not know.
+        found = self._store.load_latest("cpu" if device.type == "cpu" else device)
         if found is None:
             return 0
         step, state = found
+        accelerator, begun_with = self._accelerator, len(state["tasks"])
+        if begun_with != accelerator.num_processes:
+            raise TrainingError(
+                f"The run in {self._folder} was begun with --processes {begun_with}: go on with as "
+                "many, or remove that folder to train this stage anew."
+            )
         self._task.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._ema.load_state_dict(state["ema"])
-        self._task.load_state_dict(state["task"])
-        print(f"Going on from step {step} of {self._recipe.steps}.")
+        self._task.load_state_dict(state["tasks"][accelerator.process_index])
+        if accelerator.is_main_process:
+            print(f"Going on from step {step} of {self._recipe.steps}.")
         return step
 
     def _learning_rate_factor(self, step: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.training.art import Art, Split
-    from models.training.recipe import Recipe, Stage
+    from models.training.recipe import Recipe, Stage, TrainingRecipe
     from models.training.results import Result
 
 # The results that each stage builds on, in the order they are made.
@@ -32,6 +32,8 @@ PARENTS: Final[dict[Stage, tuple[Stage, ...]]] = {
     "denoiser": ("autoencoder", "text"),
     "few_step": ("autoencoder", "text", "denoiser"),
 }
+# More than all stages use.
+_SEEDS_PER_PROCESS: Final = 100_000
 _NOT_ARCHITECTURE: Final = frozenset({"sample_size", "scaling_factor", "force_upcast"})
 
 
@@ -41,6 +43,7 @@ class Place:
 
     work: holds data, runs and pipelines. init: a pipeline folder whose networks training starts
     from, None for random ones. shard_bytes: the largest file that is written, None for no limit.
+    process_index, num_processes: which of several processes that train together this is.
     """
 
     work: Path
@@ -48,10 +51,25 @@ class Place:
     device: str
     init: Path | None = None
     shard_bytes: int | None = None
+    process_index: int = 0
+    num_processes: int = 1
 
     def run(self, stage: str) -> Path:
         """Return the folder of a stage's checkpoints, journal and result."""
         return self.work / "runs" / stage
+
+    def own(self, recipe: TrainingRecipe) -> TrainingRecipe:
+        """Return the recipe with this process's share of the batch and draws of its own.
+
+        Raises TrainingError if the batch cannot be shared out evenly.
+        """
+        if recipe.batch % self.num_processes:
+            raise TrainingError(
+                f"A batch of {recipe.batch} cannot be shared out to {self.num_processes} "
+                "processes: give another --processes, or another batch in the recipe."
+            )
+        batch = recipe.batch // self.num_processes
+        return replace(recipe, batch=batch, seed=self._own_seed(recipe.seed))
 
     def art(self) -> Art:
         """Return the data. Raises TrainingError if the data stage has not made it."""
@@ -60,7 +78,7 @@ class Place:
     def sampler(self, art: Art, seed: int) -> BatchSampler:
         """Return a sampler of training pictures on the device."""
         data = self.recipe.data
-        return BatchSampler(art, data.size_px, self.device, seed, data)
+        return BatchSampler(art, data.size_px, self.device, self._own_seed(seed), data)
 
     def held_out_sampler(self, art: Art, seed: int) -> BatchSampler:
         """Return a sampler of pictures that are kept out of training, if any are."""
@@ -132,6 +150,9 @@ class Place:
                 f"{', '.join(different)}. Give the recipe (--profile) that made it, or no --init."
             )
         network.load_state_dict(other.state_dict())
+
+    def _own_seed(self, seed: int) -> int:
+        return seed + self.process_index * _SEEDS_PER_PROCESS
 
 
 def _architecture(network: Any) -> dict[str, Any]:

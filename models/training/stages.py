@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -47,6 +48,7 @@ class SavingTask(Task, Protocol):
 def run_autoencoder(place: Place, budget: Budget) -> Outcome:
     """Train the autoencoder. Raises TrainingError, as every stage here, with what to do next."""
     recipe = place.recipe.autoencoder
+    own = replace(recipe, training=place.own(recipe.training))
 
     def make() -> SavingTask:
         art = place.art()
@@ -55,7 +57,7 @@ def run_autoencoder(place: Place, budget: Budget) -> Outcome:
         place.start_from_init(vae, "vae")
         sampler = place.sampler(art, recipe.training.seed)
         shown = place.held_out_sampler(art, _SHOWN_SEED)
-        return AutoencoderTask(vae.to(place.device), recipe, sampler, shown)
+        return AutoencoderTask(vae.to(place.device), own, sampler, shown)
 
     return train(place, place.origin("autoencoder"), recipe.training, make, budget)
 
@@ -63,6 +65,7 @@ def run_autoencoder(place: Place, budget: Budget) -> Outcome:
 def run_denoiser(place: Place, budget: Budget) -> Outcome:
     """Train the denoiser, and the text encoder with it."""
     recipe = place.recipe.denoiser
+    own = replace(recipe, training=place.own(recipe.training))
     origin = place.origin("denoiser")
 
     def make() -> SavingTask:
@@ -74,7 +77,7 @@ def run_denoiser(place: Place, budget: Budget) -> Outcome:
         network = DenoiserNetwork(unet, place.load_text_encoder("text")).to(place.device)
         vae = place.load_autoencoder()
         bank = _make_bank(place, art, vae, _DENOISER_SEED, "denoiser")
-        return DenoiserTask(network, recipe, bank, _make_gallery(place, art, vae))
+        return DenoiserTask(network, own, bank, _make_gallery(place, art, vae))
 
     return train(place, origin, recipe.training, make, budget)
 
@@ -82,6 +85,7 @@ def run_denoiser(place: Place, budget: Budget) -> Outcome:
 def run_few_step(place: Place, budget: Budget) -> Outcome:
     """Distil the finished denoiser into its sibling."""
     recipe = place.recipe.few_step
+    own = replace(recipe, training=place.own(recipe.training))
     origin = place.origin("few_step")
 
     def make() -> SavingTask:
@@ -92,7 +96,7 @@ def run_few_step(place: Place, budget: Budget) -> Outcome:
         return FewStepTask(
             teacher,
             place.load_text_encoder("denoiser"),
-            recipe,
+            own,
             place.recipe.denoiser,
             _make_bank(place, art, vae, _FEW_STEP_SEED, "few_step"),
             _make_gallery(place, art, vae),
@@ -122,7 +126,7 @@ def train(
     store.check_latest()
     task = make()
     outcome = TrainingLoop(task, recipe, folder, store, place.device).run(budget)
-    if outcome.is_finished:
+    if outcome.is_finished and place.process_index == 0:
         with new_result(folder, origin, outcome.step) as target, torch.no_grad():
             task.save(target, place.shard_bytes)
     return outcome
@@ -134,7 +138,8 @@ def _make_bank(place: Place, art: Art, vae: Any, seed: int, stage: Stage) -> Lat
     cache = None
     if place.device == "cpu":
         digest = place.result("autoencoder").digest
-        cache = FillingCache(place.run(stage) / "latents.pt", digest)
+        name = "latents.pt" if place.num_processes == 1 else f"latents-{place.process_index}.pt"
+        cache = FillingCache(place.run(stage) / name, digest)
     return LatentBank(
         vae,
         place.sampler(art, seed),
