@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from models.facts import read_facts
 from models.families.index import family_of
-from models.options import LoadOptions
 from models.runners.interface import RunnerUnavailable
+from models.vocabulary_match import read_vocabulary
 from models.weights import (
     WeightsError,
     check_weights,
@@ -22,6 +23,7 @@ from models.weights import (
 
 if TYPE_CHECKING:
     from models.interface import DiffusionModel
+    from models.options import LoadOptions
     from models.runners.interface import Runner
     from models.spec import ModelSpec
 
@@ -44,6 +46,8 @@ class _Family(Protocol):
 def read_spec(options: LoadOptions) -> ModelSpec:
     """Return the spec of the model that `load_model` would load, from its files alone.
 
+    options: of one model; `also` is not read, see `LoadOptions.each`.
+
     Raises WeightsError as `load_model` does.
     """
     return _read_spec(_find_folder(options), options)
@@ -64,7 +68,8 @@ def _read_spec(folder: Path, options: LoadOptions) -> ModelSpec:
     family = _family(folder)
     check_weights(folder)
     model_id = options.model_id or read_facts(folder).model_id or _default_id(folder, options)
-    return family.read_spec(folder, model_id, _revision(folder, options))
+    spec = family.read_spec(folder, model_id, _revision(folder, options))
+    return replace(spec, vocabulary=read_vocabulary(folder, spec.card))
 
 
 def _revision(folder: Path, options: LoadOptions) -> str:
@@ -83,7 +88,7 @@ def _default_id(folder: Path, options: LoadOptions) -> str:
 def _find_folder(options: LoadOptions) -> Path:
     """Return the local folder of the model, downloading a hub id if that is allowed."""
     if options.path is None:
-        return LoadOptions.embedded_folder()
+        return options.embedded_folder()
     if Path(options.path).is_dir():
         return Path(options.path)
     if not _HUB_ID.fullmatch(options.path):

@@ -1,43 +1,33 @@
 """Finds the words of a prompt that a model with a closed vocabulary will not draw (stop 2).
 
 A model that knows a list of subjects draws something for every prompt, and draws it badly for a
-word it never saw. The folder's `mintmark.json` says what it knows; this module compares, and names
-the nearest thing it does know, by spelling and by the model's own text encoder.
+word it never saw. The folder's `mintmark.json` says what it knows, and its `vocabulary.json`, which
+may be missing, what is nearest to the words it does not know.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from models.weights import WeightsError
+from models.weights import VOCABULARY_FILE, WeightsError, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from models.interface import DiffusionModel
-
-    # Text -> one vector of any length, of the text encoder that the table was made with.
-    Embed = Callable[[str], NDArray[np.float32]]
-
-TABLE_FILE: Final = "vocabulary.npz"
 MAX_WARNINGS: Final = 5
 _MAX_PHRASE_CHARS: Final = 60
+# From the end of a phrase, where English puts the noun.
+_MAX_TRIED_WORDS: Final = 3
 _MAX_PROMPT_CHARS: Final = 2_000
 # SequenceMatcher's ratio: "elefant" and "elephant" have .80, "cat" and "car" .67. "mouse" and
 # "house" have .80 too: the first letter, which people rarely mistype, has to agree as well.
 _MIN_SPELLING: Final = 0.78
-# Cosine of centred embeddings: synonyms that were trained reach .95, unrelated words stay near .4.
-_MIN_COSINE: Final = 0.55
 # Words that ask for no object of their own. A folder adds those of its caption templates.
 _COMMON_STOP_WORDS: Final = (
     "a an the this that these those some one my your his her its our their of in on at to for from "
@@ -51,10 +41,16 @@ _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a model knows. names: every known phrase, as tuples of words, to its public name."""
+    """What a model knows, and what is nearest to words that it does not know.
+
+    names: every known phrase, as tuples of words, to its public name. nearest: other words and
+    phrases to the name of the nearest thing, or to None if they are words of the language that
+    nothing known is near to.
+    """
 
     names: Mapping[tuple[str, ...], str]
     stop_words: frozenset[str]
+    nearest: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Vocabulary | None:
@@ -69,16 +65,32 @@ class Vocabulary:
         names: dict[tuple[str, ...], str] = {}
         for key in ("subjects", "styles", "backgrounds", "object_colours"):
             for name in _phrases(key, card.get(key, [])):
-                names.setdefault(_words(name), name)
+                names.setdefault(words_of(name), name)
         synonyms = card.get("synonyms", {})
         if not isinstance(synonyms, dict):
             raise WeightsError("mintmark.json: card.synonyms must map names to lists of phrases.")
         for name, phrases in synonyms.items():
             for phrase in _phrases("synonyms", phrases):
-                names.setdefault(_words(phrase), name)
+                names.setdefault(words_of(phrase), name)
         names.pop((), None)
         extra = _phrases("stop_words", card.get("stop_words", []))
-        return cls(names, frozenset(_COMMON_STOP_WORDS.split()).union(*map(_words, extra)))
+        stop_words = frozenset(_COMMON_STOP_WORDS.split()).union(*map(words_of, extra))
+        return cls(names, stop_words)
+
+    def find_warnings(self, prompt: str) -> tuple[str, ...]:
+        """Return one sentence for each phrase of `prompt` that will not be drawn, at most 5.
+
+        Such as "not drawn: 'airship'; nearest known: 'balloon'"; without a near one the sentence
+        ends after the phrase.
+        """
+        warnings = []
+        for phrase in self.unknown_phrases(prompt)[:MAX_WARNINGS]:
+            nearest = self._find_nearest(phrase)
+            is_long = len(phrase) > _MAX_PHRASE_CHARS
+            shown = f"{phrase[:_MAX_PHRASE_CHARS]}…" if is_long else phrase
+            ending = "" if nearest is None else f"; nearest known: '{nearest}'"
+            warnings.append(f"not drawn: '{shown}'{ending}")
+        return tuple(warnings)
 
     def unknown_phrases(self, prompt: str) -> list[str]:
         """Return the phrases of `prompt` that name nothing known, in order, each once.
@@ -86,7 +98,7 @@ class Vocabulary:
         Case, punctuation and plurals do not matter; the longest known phrase wins. Neighbouring
         unknown words make one phrase. Only the first 2,000 characters are read.
         """
-        words = _words(prompt[:_MAX_PROMPT_CHARS])
+        words = words_of(prompt[:_MAX_PROMPT_CHARS])
         longest = max(map(len, self.names), default=1)
         runs: list[list[str]] = [[]]
         at = 0
@@ -108,119 +120,55 @@ class Vocabulary:
                     return length
         return 0
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddingTable:
-    """Where known phrases lie in the text encoder's space. phrases: P of them; vectors: (P, D)."""
-
-    phrases: tuple[str, ...]
-    vectors: NDArray[np.float32]
-
-    @classmethod
-    def build(cls, vocabulary: Vocabulary, embed: Embed) -> EmbeddingTable:
-        """Embed every known phrase; done once, when a model is released."""
-        phrases = tuple(" ".join(words) for words in vocabulary.names)
-        return cls(phrases, np.stack([embed(phrase) for phrase in phrases]).astype(np.float32))
-
-    @classmethod
-    def load(cls, path: Path) -> EmbeddingTable:
-        """Read a table. Raises WeightsError if it is missing, damaged or contradicts itself."""
-        try:
-            # np.load does not close a damaged file that it opened itself.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                phrases = tuple(str(phrase) for phrase in stored["phrases"])
-                vectors = stored["vectors"].astype(np.float32)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise WeightsError(f"{path} cannot be read as a vocabulary table: {error}.") from error
-        if vectors.ndim != 2 or len(phrases) != len(vectors) or not np.isfinite(vectors).all():  # noqa: PLR2004
-            raise WeightsError(f"{path} must hold one finite vector for each phrase.")
-        return cls(phrases, vectors)
-
-    def save(self, path: Path) -> None:
-        """Write the table, in float16; equal tables give equal bytes."""
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(
-                file, phrases=np.array(self.phrases), vectors=self.vectors.astype(np.float16)
-            )
-        partial.replace(path)
-
-    def nearest(self, vector: NDArray[np.float32]) -> tuple[str, float]:
-        """Return the phrase nearest to `vector` (D,) and their cosine, both centred.
-
-        Without centring, all vectors of a text encoder point much the same way.
-        """
-        centre = self.vectors.mean(axis=0)
-        rows, query = self.vectors - centre, vector - centre
-        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
-        cosines = rows @ query / np.maximum(lengths, 1e-12)
-        best = int(cosines.argmax())
-        return self.phrases[best], float(cosines[best])
-
-
-def text_embedder(model: DiffusionModel) -> Embed:
-    """Return how to embed a text for a table: the text encoder's state at the end token.
-
-    Must run on the thread that owns the model.
-    """
-
-    def embed(text: str) -> NDArray[np.float32]:
-        states = model.arrays.to_numpy(model.encode_prompt(text))[0]
-        end: NDArray[np.float32] = states[min(model.count_tokens(text) + 1, len(states) - 1)]
-        return end
-
-    return embed
-
-
-def find_warnings(
-    vocabulary: Vocabulary,
-    prompt: str,
-    table: EmbeddingTable | None = None,
-    embed: Embed | None = None,
-) -> tuple[str, ...]:
-    """Return one sentence for each phrase of `prompt` that will not be drawn, at most 5.
-
-    Such as "not drawn: 'zeppelin'; nearest known: 'airplane'". The nearest is the known phrase with
-    almost the same spelling, else the nearest by `embed` in `table` when both are given; without a
-    near one the sentence ends after the phrase.
-    """
-    warnings = []
-    for phrase in vocabulary.unknown_phrases(prompt)[:MAX_WARNINGS]:
-        nearest = _nearest_by_spelling(vocabulary, phrase)
-        if nearest is None and table is not None and embed is not None:
-            nearest = _nearest_by_meaning(vocabulary, phrase, table, embed)
-        shown = phrase if len(phrase) <= _MAX_PHRASE_CHARS else f"{phrase[:_MAX_PHRASE_CHARS]}…"
-        ending = "" if nearest is None else f"; nearest known: '{nearest}'"
-        warnings.append(f"not drawn: '{shown}'{ending}")
-    return tuple(warnings)
-
-
-def _nearest_by_spelling(vocabulary: Vocabulary, phrase: str) -> str | None:
-    """Return the name that `phrase`, or its last word, which English puts the noun in, misspells.
-
-    None if there is no such name.
-    """
-    for attempt in dict.fromkeys((phrase, phrase.rpartition(" ")[2])):
+    def nearest_by_spelling(self, phrase: str) -> str | None:
+        """Return the name that `phrase` misspells, or None if there is none."""
         matcher = SequenceMatcher(autojunk=False)
-        matcher.set_seq2(attempt[:_MAX_PHRASE_CHARS])
+        matcher.set_seq2(phrase[:_MAX_PHRASE_CHARS])
         best, best_ratio = None, _MIN_SPELLING
-        for words, name in vocabulary.names.items():
-            if words[0][0] != attempt[0]:
+        for words, name in self.names.items():
+            if words[0][0] != phrase[0]:
                 continue
             matcher.set_seq1(" ".join(words))
-            if matcher.real_quick_ratio() >= best_ratio and matcher.ratio() >= best_ratio:
+            # Two upper bounds first: the ratio itself is slow, and this runs on the event loop.
+            bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+            if all(bound() >= best_ratio for bound in bounds):
                 best, best_ratio = name, matcher.ratio()
-        if best is not None:
-            return best
-    return None
+        return best
+
+    def _find_nearest(self, phrase: str) -> str | None:
+        """Return the name nearest to the phrase, else to one of its words, the last one first."""
+        words = phrase.split()
+        for attempt in dict.fromkeys((phrase, *reversed(words[-_MAX_TRIED_WORDS:]))):
+            listed = [form for form in _singulars(attempt) if form in self.nearest]
+            found = self.nearest[listed[0]] if listed else self.nearest_by_spelling(attempt)
+            if found is not None:
+                return found
+        return None
 
 
-def _nearest_by_meaning(
-    vocabulary: Vocabulary, phrase: str, table: EmbeddingTable, embed: Embed
-) -> str | None:
-    """Return the name of the known phrase that the text encoder puts next to `phrase`, or None."""
-    known, cosine = table.nearest(embed(phrase))
-    return vocabulary.names.get(tuple(known.split())) if cosine >= _MIN_COSINE else None
+def read_vocabulary(folder: Path, card: Mapping[str, Any]) -> Vocabulary | None:
+    """Return what the model in a pipeline folder knows; None if its card lists no subjects.
+
+    Raises WeightsError if the card's lists, or a `vocabulary.json` that is there, cannot be used.
+    """
+    vocabulary = Vocabulary.from_card(card)
+    path = folder / VOCABULARY_FILE
+    if vocabulary is None or not path.is_file():
+        return vocabulary
+    nearest = read_json(path)
+    known = {None, *vocabulary.names.values()}
+    for word, name in nearest.items():
+        if not isinstance(name, str | None) or name not in known:
+            raise WeightsError(
+                f"{path} must map words to names on the model's card, not {word!r} to {name!r}."
+            )
+    return replace(vocabulary, nearest=nearest)
+
+
+def write_nearest(folder: Path, nearest: Mapping[str, str | None]) -> None:
+    """Write `vocabulary.json`, one word to a line, so that a change can be read."""
+    text = json.dumps(nearest, indent=0, ensure_ascii=False)
+    (folder / VOCABULARY_FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
 def _phrases(key: str, values: Any) -> Iterable[str]:
@@ -230,7 +178,7 @@ def _phrases(key: str, values: Any) -> Iterable[str]:
     return values
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words_of(text: str) -> tuple[str, ...]:
     """Return the words of a text, in lower case and one Unicode form."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
 

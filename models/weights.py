@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 DIGESTS_FILE = "SHA256SUMS"
 FACTS_FILE = "mintmark.json"
+VOCABULARY_FILE = "vocabulary.json"
 WEIGHT_COMPONENTS = ("text_encoder", "unet", "vae")
 
 _DTYPE_BYTES = {
@@ -209,20 +210,21 @@ def verify_digests(folder: Path) -> dict[str, str]:
 def revision_of(digests: Mapping[str, str]) -> str:
     """Return one hex digest over the weights, configurations and tokenizer.
 
-    Graphs are left out (they restate the weights) and so is `mintmark.json` (defaults are the
-    request's business), so both runners report the same revision for the same weights.
+    Graphs are left out (they restate the weights), and so are `mintmark.json` (defaults are the
+    request's business) and `vocabulary.json` (it words warnings): equal revisions mean equal
+    pixels, whichever runner draws them.
     """
     lines = [
         f"{digest}  {name}\n"
         for name, digest in sorted(digests.items())
-        if not name.endswith(".onnx") and name != FACTS_FILE
+        if not name.endswith(".onnx") and name not in (FACTS_FILE, VOCABULARY_FILE)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _loaded_files(folder: Path) -> list[str]:
     """Return the POSIX paths of the files that exist and that some loader reads, sorted."""
-    paths = [folder / name for name in (*_SIDE_FILES, FACTS_FILE)]
+    paths = [folder / name for name in (*_SIDE_FILES, FACTS_FILE, VOCABULARY_FILE)]
     for component in WEIGHT_COMPONENTS:
         weights = component_weights(folder / component)
         paths += [folder / component / "config.json", *weights]

@@ -7,20 +7,23 @@ the process supervisor some seconds later.
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from models.errors import ModelError
 from models.registry import read_spec
 from service.errors import ConfigurationError
+from service.model_set import open_each
 from service.provenance.keys import load_signing_material
 from service.provenance.ledger import Ledger
+from service.rpc.tls import check_certificate
+from service.storage.build import build_storage
 
 if TYPE_CHECKING:
     from service.config import Settings
 
 
 def check_settings(settings: Settings) -> None:
-    """Check ports, model folder, signing key and ledger. Loads no network and keeps nothing open.
+    """Check ports, models, certificates, keys and ledger. Loads no network, keeps nothing open.
 
     Raises ConfigurationError with one sentence about the first problem found. Makes the
     development certificates and the ledger's tables if they do not exist yet.
@@ -28,13 +31,16 @@ def check_settings(settings: Settings) -> None:
     server = settings.server
     _check_port(server.host, server.http_port, "MINTMARK_SERVER__HTTP_PORT")
     _check_port(server.host, server.grpc_port, "MINTMARK_SERVER__GRPC_PORT")
-    try:
-        # Digests are the worker's to check: hashing a large model twice would double the start.
-        read_spec(settings.model.model_copy(update={"verify_digests": False}))
-    except ModelError as exc:
-        raise ConfigurationError(f"The model cannot be loaded: {exc}") from exc
+    if server.admin_port is not None:
+        _check_port(server.host, server.admin_port, "MINTMARK_SERVER__ADMIN_PORT")
+    # Digests are the worker's to check: hashing a large model twice would double the start.
+    options = settings.model.model_copy(update={"verify_digests": False})
+    open_each(options, read_spec, lambda spec: spec.model_id)
+    check_certificate(settings.rpc)
     load_signing_material(settings.provenance, server.state_dir)
     Ledger.open(settings.ledger, server.state_dir).close()
+    with ExitStack() as stack:
+        build_storage(settings.storage, server.state_dir, stack)
 
 
 def _check_port(host: str, port: int, setting: str) -> None:

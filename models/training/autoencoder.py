@@ -143,8 +143,8 @@ def reconstruction_losses(
 ) -> dict[str, Tensor]:
     """Return "loss" and its parts.
 
-    The last part keeps each latent channel at unit mean square: without it the encoder would
-    outgrow the noise on its latents.
+    "unit_variance" keeps each latent channel at unit mean square: without it the encoder would
+    outgrow the noise on its latents. "smoothness" keeps neighbouring latents alike.
     """
     error = reconstruction - pixels
     low = functional.avg_pool2d(error, _LOW_PASS_PX)
@@ -158,6 +158,7 @@ def reconstruction_losses(
         "low_pass": low.abs().mean(),
         "chroma": chroma,
         "unit_variance": (mean_square - 1).square().mean(),
+        "smoothness": latents.diff(dim=2).square().mean() + latents.diff(dim=3).square().mean(),
     }
     total = torch.stack([getattr(recipe, f"{name}_weight") * parts[name] for name in parts]).sum()
     return {"loss": total, **parts}

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from accelerate import PartialState
 
+from models.options import FEW_STEP_SUFFIX
 from models.training.art_build import build_art
 from models.training.budget import Budget
 from models.training.card import describe_denoiser, describe_few_step
 from models.training.errors import TrainingError
 from models.training.evaluate import run_evaluation
+from models.training.nearest import make_nearest
 from models.training.place import Place
-from models.training.processes import run_in_processes
+from models.training.processes import leave_at_once, run_in_processes
 from models.training.release import Parts, install_pipeline, release_pipeline
 from models.training.stages import run_autoencoder, run_denoiser, run_few_step
 from models.training.text_stage import run_text
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from models.training.results import Result
 
 _MEBIBYTE: Final = 2**20
+_MAIN: Final = "pipeline"
+_SIBLING: Final = "pipeline-few-step"
 _TRAINING: Final = {
     "autoencoder": run_autoencoder,
     "text": run_text,
@@ -77,8 +81,7 @@ def run_stage(stage: str, command: Command) -> bool:
         release(place, command.target)
         return True
     if stage == "evaluate":
-        for folder in (place.work / "pipeline", place.work / "pipeline-few-step"):
-            print(run_evaluation(folder, place.work, place.recipe, place.device).markdown())
+        evaluate(place)
         return True
     if command.processes > 1 and stage in _IN_PROCESSES:
         work = partial(_train_in_process, stage, place, command.budget.minutes_left)
@@ -93,34 +96,49 @@ def _train_in_process(stage: str, place: Place, minutes: float | None) -> bool:
     place = replace(place, process_index=state.process_index, num_processes=state.num_processes)
     # Ctrl-C reaches the parent too, which passes it on as a SIGTERM.
     with Budget(minutes, signals=(signal.SIGTERM,)) as budget:
-        return _TRAINING[stage](place, budget).is_finished
+        is_finished = _TRAINING[stage](place, budget).is_finished
+    if budget.is_stop_requested:
+        leave_at_once(state)
+    return is_finished
+
+
+def evaluate(place: Place) -> None:
+    """Measure the model, then its few-step sibling against it. Raises as run_evaluation does."""
+    full = run_evaluation(place.work / _MAIN, place.work, place.recipe, place.device)
+    print(full.markdown())
+    sibling = place.work / _SIBLING
+    few_step = run_evaluation(sibling, place.work, place.recipe, place.device, full=full)
+    print(few_step.markdown())
 
 
 def release(place: Place, target: Path | None) -> None:
-    """Write `pipeline` and `pipeline-few-step` in the work folder, and the former to `target`.
+    """Write `pipeline` and `pipeline-few-step` in the work folder.
 
+    target: where the former is installed too, and the latter beside it, as `<target>_few_step`.
     Raises TrainingError if a stage is not finished; nothing is then written.
     """
     results = {stage: place.result(stage) for stage in ("autoencoder", "text", "denoiser")}
     student = place.result("few_step")
     art, recipe, work = place.art(), place.recipe, place.work
-    denoiser = results["denoiser"].folder
-    parts = _parts(results, denoiser / "unet")
-    folder = release_pipeline(parts, describe_denoiser(recipe), recipe, art, work / "pipeline")
+    parts = _parts(results, make_nearest(work, recipe, art))
+    folder = release_pipeline(parts, describe_denoiser(recipe), recipe, art, work / _MAIN)
     print(f"release: {folder}")
-    parts = _parts(results, student.folder / "unet")
-    sibling = work / "pipeline-few-step"
-    print(f"release: {release_pipeline(parts, describe_few_step(recipe), recipe, art, sibling)}")
+    parts = replace(parts, unet=student.folder / "unet")
+    sibling = release_pipeline(parts, describe_few_step(recipe), recipe, art, work / _SIBLING)
+    print(f"release: {sibling}")
     if target is not None:
-        install_pipeline(folder, target)
-        print(f"release: {target}")
+        beside = target.with_name(f"{target.name}{FEW_STEP_SUFFIX}")
+        for source, installed in ((folder, target), (sibling, beside)):
+            install_pipeline(source, installed)
+            print(f"release: {installed}")
 
 
-def _parts(results: dict[str, Result], unet: Path) -> Parts:
-    """Return where the networks lie; the text encoder is the one trained with the denoiser."""
+def _parts(results: dict[str, Result], nearest: dict[str, str | None] | None) -> Parts:
+    """Return what the model is made of; the text encoder is the one trained with the denoiser."""
     return Parts(
         vae=results["autoencoder"].folder / "vae",
         text_encoder=results["denoiser"].folder / "text_encoder",
         tokenizer=results["text"].folder / "tokenizer",
-        unet=unet,
+        unet=results["denoiser"].folder / "unet",
+        nearest=nearest,
     )

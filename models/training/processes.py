@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -15,6 +16,8 @@ from models.training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from accelerate import PartialState
 
 _JOB: Final = "mintmark-training"
 
@@ -46,6 +49,17 @@ def run_in_processes(count: int, work: Callable[[], bool]) -> bool:
             f"Process {rank} of {count} ended with status {failure.exitcode}: {failure.message}"
         ) from error
     return bool(results[0])
+
+
+def leave_at_once(state: PartialState) -> NoReturn:
+    """End a process that was told to stop, once all of them are here.
+
+    The launcher, which is stopping too, no longer reads what it would return, and it would wait
+    for that until it is killed.
+    """
+    state.wait_for_everyone()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _call(work: Callable[[], bool], count: int) -> bool:

@@ -96,6 +96,8 @@ class AutoencoderRecipe:
     latent_noise: standard deviation of the noise added to latents of unit variance. The weights
     multiply L1, squared error, finite differences, and L1 on 8x8 means of RGB and of chroma: group
     norm makes colour the last thing learnt, and a lost hue caps everything that follows.
+    smoothness_weight multiplies the squared differences of neighbouring latents: an encoder that
+    trains for long puts ever finer detail into them, which a denoiser then has to learn.
     """
 
     training: TrainingRecipe
@@ -110,6 +112,7 @@ class AutoencoderRecipe:
     low_pass_weight: float = Field(default=0.5, ge=0)
     chroma_weight: float = Field(default=0.5, ge=0)
     unit_variance_weight: float = Field(default=0.1, ge=0)
+    smoothness_weight: float = Field(default=0.03, ge=0)
 
     @property
     def factor(self) -> int:

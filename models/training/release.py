@@ -19,9 +19,11 @@ from models.training.diffusion import make_scheduler
 from models.training.drawing import Order, draw_pictures
 from models.training.errors import TrainingError
 from models.training.storage import new_folder
+from models.vocabulary_match import write_nearest
 from models.weights import FACTS_FILE, WeightsError, verify_digests
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from models.training.art import Art
@@ -34,12 +36,17 @@ _TRIAL_PROMPT: Final = "a red apple"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Where the networks of a release lie, as diffusers and transformers save them."""
+    """What a release is made of.
+
+    The networks lie where diffusers and transformers saved them. nearest: the content of
+    `vocabulary.json` (models.training.nearest); None leaves the file out.
+    """
 
     vae: Path
     text_encoder: Path
     tokenizer: Path
     unet: Path
+    nearest: Mapping[str, str | None] | None = None
 
 
 def release_pipeline(
@@ -67,6 +74,8 @@ def release_pipeline(
             shutil.copy(parts.tokenizer / name, folder / "tokenizer" / name)
         facts = make_facts(release, recipe, art, count)
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        if parts.nearest is not None:
+            write_nearest(folder, parts.nearest)
         try:
             export_folder(folder)
             _draw_once(folder)

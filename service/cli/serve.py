@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.access.control import check_access
 from service.config import child_environment, load_settings, setting_names
 from service.preflight import check_settings
 
@@ -32,6 +34,7 @@ def serve(host: str | None, port: int | None) -> None:
     chosen_host = host if host is not None else settings.server.host
     chosen_port = port if port is not None else settings.server.http_port
     server = settings.server.model_copy(update={"host": chosen_host, "http_port": chosen_port})
+    check_access(settings.access, [chosen_host])
     check_settings(settings.model_copy(update={"server": server}))
     overrides = {
         "MINTMARK_SERVER__HOST": chosen_host,
@@ -50,7 +53,7 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 def absolute_paths(settings: Settings) -> dict[str, str]:
-    """Return every setting that names a file by a relative path, by variable, as absolute.
+    """Return every setting that names files by relative paths, by variable, as absolute ones.
 
     BentoML changes to the folder of the code; relative paths mean the caller's folder.
     """
@@ -61,4 +64,12 @@ def absolute_paths(settings: Settings) -> dict[str, str]:
         is_folder = isinstance(value, str) and variable.endswith("_PATH") and Path(value).exists()
         if isinstance(value, Path) or is_folder:
             found[variable] = str(Path(value).absolute())
+    if settings.model.also:
+        also = [_absolute_folder(place) for place in settings.model.also]
+        found["MINTMARK_MODEL__ALSO"] = json.dumps(also)
     return found
+
+
+def _absolute_folder(place: str) -> str:
+    """Return a folder's absolute path; a hub id as it is."""
+    return str(Path(place).absolute()) if Path(place).exists() else place

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.options import LoadOptions
-from models.registry import load_model
+from models.registry import load_model, read_spec
 from models.training.__main__ import FAILED, FINISHED, PAUSED, main
 from models.training.drawing import Order, draw_pictures
 from models.training.recipe import SMOKE_RECIPE_FILE
@@ -22,17 +22,30 @@ from models.weights import verify_digests
 pytestmark = pytest.mark.timeout(400)
 STAGES = ("autoencoder", "text", "denoiser", "few_step")
 FOLDERS = ("pipeline", "pipeline-few-step")
+NEAREST = {"lorry": "car", "treaty": None}
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
+def target(tmp_path_factory):
+    """Where the release is installed; there is a card from before."""
+    folder = tmp_path_factory.mktemp("installed") / "embedded"
+    folder.mkdir()
+    (folder / "MODEL_CARD.md").write_text("card")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, target):
     work = tmp_path_factory.mktemp("training")
     first = ["--smoke", "--work", str(work)]
     assert main(["data", *first]) == FINISHED
     # Interrupted once, so that everything below also shows that a run goes on.
     assert main(["autoencoder", *first, "--minutes", "1e-6"]) == PAUSED
     assert not (work / "runs/autoencoder/result").exists()
-    assert main(["all", *first, "--shard-mb", "0.05"]) == FINISHED
+    with pytest.MonkeyPatch.context() as patch:
+        # The sentence model is 90 MB; what comes of it is tested beside it.
+        patch.setattr("models.training.command.make_nearest", lambda *_: NEAREST)
+        assert main(["all", *first, "--shard-mb", "0.05", "--target", str(target)]) == FINISHED
     return work
 
 
@@ -65,6 +78,49 @@ def test_the_pipelines_share_all_but_the_denoiser(work):
     different = {name for name in first if first[name] != second[name]}
     assert "unet/diffusion_pytorch_model.safetensors" in different
     assert {name for name in different if not name.startswith("unet/")} == {"mintmark.json"}
+
+
+def test_both_are_installed_side_by_side_as_they_were_released(work, target):
+    assert sorted(path.name for path in target.parent.iterdir()) == [
+        "embedded",
+        "embedded_few_step",
+    ]
+    sibling = target.with_name("embedded_few_step")
+    for installed, released in zip((target, sibling), FOLDERS, strict=True):
+        assert verify_digests(installed) == verify_digests(work / released)
+    assert (target / "MODEL_CARD.md").read_text() == "card"
+
+
+def test_the_installed_pair_is_what_a_server_finds(work, target):
+    class Installed(LoadOptions):
+        @classmethod
+        def embedded_folder(cls):
+            return target
+
+    found = [read_spec(options).model_id for options in Installed().each()]
+    assert found == ["mintmark-smoke", "mintmark-smoke-2step"]
+
+
+def test_the_sibling_is_measured_against_the_model(work):
+    reports = [
+        json.loads((work / "evaluation" / name / "report.json").read_text())
+        for name in ("mintmark-smoke", "mintmark-smoke-2step")
+    ]
+    rows = [{check["name"] for check in report["checks"]} for report in reports]
+    assert {name for name in rows[1] - rows[0] if "few-step subject top-1" in name}
+    assert rows[0] < rows[1]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_service_finds_what_is_nearest_to_unknown_words(work, folder):
+    assert "vocabulary.json" in verify_digests(work / folder)
+    vocabulary = read_spec(LoadOptions(path=str(work / folder))).vocabulary
+    assert vocabulary is not None
+    assert vocabulary.find_warnings("a lorry beside a mushrom above a treaty, shaded") == (
+        "not drawn: 'lorry'; nearest known: 'car'",
+        "not drawn: 'mushrom'; nearest known: 'mushroom'",
+        "not drawn: 'treaty'",
+    )
 
 
 def test_the_card_says_what_was_trained_on(work):

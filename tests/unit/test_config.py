@@ -31,6 +31,14 @@ def test_a_setting_is_read(monkeypatch):
     assert load_settings().engine.max_batch_rows == 8
 
 
+def test_further_models_are_a_json_list(monkeypatch):
+    monkeypatch.setenv("MINTMARK_MODEL__ALSO", '["/models/a", "org/b@1"]')
+    assert load_settings().model.also == ("/models/a", "org/b@1")
+    monkeypatch.setenv("MINTMARK_MODEL__ALSO", "/models/a")
+    with pytest.raises(ConfigurationError, match="MINTMARK_MODEL__ALSO: must be a JSON list"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -12,6 +12,8 @@ from service.config import ServerOptions, Settings
 from service.errors import ConfigurationError
 from service.preflight import check_settings
 from service.provenance.options import LedgerOptions, ProvenanceOptions
+from service.rpc.options import RpcOptions
+from tests.models_kit import make_hollow_folder
 
 
 @pytest.fixture
@@ -49,6 +51,11 @@ def test_an_address_that_is_not_ours_is_named(settings):
         ("model", LoadOptions(path="/nowhere/at/all"), "/nowhere/at/all"),
         ("ledger", LedgerOptions(url=SecretStr("nonsense")), "MINTMARK_LEDGER__URL"),
         (
+            "rpc",
+            RpcOptions(certificate_path="/nowhere.pem", private_key_path="/nowhere.key"),
+            "MINTMARK_RPC__CERTIFICATE_PATH",
+        ),
+        (
             "provenance",
             ProvenanceOptions(certificate_chain_path="/nowhere.pem", private_key_path="/n.pem"),
             "MINTMARK_PROVENANCE__",
@@ -58,3 +65,19 @@ def test_an_address_that_is_not_ours_is_named(settings):
 def test_what_cannot_be_loaded_is_named(settings, section, options, said):
     with pytest.raises(ConfigurationError, match=said):
         check_settings(settings.model_copy(update={section: options}))
+
+
+def test_every_further_model_is_checked(settings, tmp_path):
+    second = str(make_hollow_folder(tmp_path / "second"))
+    check_settings(settings.model_copy(update={"model": LoadOptions(also=(second,))}))
+    missing = LoadOptions(also=(second, "/nowhere/at/all"))
+    with pytest.raises(ConfigurationError, match=r"MINTMARK_MODEL__ALSO: .*/nowhere/at/all"):
+        check_settings(settings.model_copy(update={"model": missing}))
+
+
+def test_two_models_of_one_name_are_refused(settings, tmp_path):
+    folders = [str(make_hollow_folder(tmp_path / place / "same")) for place in "ab"]
+    twice = LoadOptions(path=folders[0], also=(folders[1],))
+    said = rf"MINTMARK_MODEL__ALSO: the model {folders[1]} has the id 'same', and so has another"
+    with pytest.raises(ConfigurationError, match=said):
+        check_settings(settings.model_copy(update={"model": twice}))

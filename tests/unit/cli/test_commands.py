@@ -72,12 +72,13 @@ def test_relative_paths_mean_the_callers_folder(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     settings = Settings(
         server={"state_dir": "var"},
-        model={"path": "weights"},
+        model={"path": "weights", "also": ["weights", "org/name@1"]},
         provenance={"trust_anchors_path": "roots.pem"},
     )
     assert absolute_paths(settings) == {
         "MINTMARK_SERVER__STATE_DIR": str(tmp_path / "var"),
         "MINTMARK_MODEL__PATH": str(tmp_path / "weights"),
+        "MINTMARK_MODEL__ALSO": f'["{tmp_path / "weights"}", "org/name@1"]',
         "MINTMARK_PROVENANCE__TRUST_ANCHORS_PATH": str(tmp_path / "roots.pem"),
     }
 

@@ -49,6 +49,12 @@ def test_parts_are_joined_along_the_rows(arrays):
     assert joined.shape == (4, 2)
 
 
+def test_parts_are_joined_along_another_axis_when_asked(arrays):
+    joined = arrays.concat([arrays.zeros((2, 1)), arrays.zeros((2, 4))], axis=1)
+
+    assert joined.shape == (2, 5)
+
+
 def test_row_std_is_the_unbiased_deviation_of_each_row(arrays):
     values = np.random.default_rng(0).standard_normal((3, 4, 8, 8), np.float32) + 1000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from fnmatch import fnmatch
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -33,6 +34,27 @@ def test_without_a_path_the_embedded_model_is_read():
     assert spec.default_size_px == (64, 64)
     assert spec.defaults.guidance_scale == 4.0
     assert len(spec.card["subjects"]) == 53
+
+
+def test_the_embedded_model_knows_its_subjects_without_further_lists():
+    vocabulary = read_spec(LoadOptions()).vocabulary
+    assert vocabulary is not None
+    assert vocabulary.find_warnings("a zeppelin and a cat") == ("not drawn: 'zeppelin'",)
+
+
+def test_a_folder_without_subjects_takes_any_prompt(folder):
+    assert read_spec(options(folder)).vocabulary is None
+
+
+def test_what_is_nearest_is_read_from_the_folder(folder):
+    (folder / "mintmark.json").write_text('{"card": {"subjects": ["car"]}}')
+    (folder / "vocabulary.json").write_text('{"truck": "car"}')
+    vocabulary = read_spec(options(folder, verify_digests=False)).vocabulary
+    assert vocabulary is not None
+    assert vocabulary.find_warnings("a truck") == ("not drawn: 'truck'; nearest known: 'car'",)
+    (folder / "vocabulary.json").write_text('{"truck": "lorry"}')
+    with pytest.raises(WeightsError, match=r"vocabulary\.json must map words to names"):
+        read_spec(options(folder, verify_digests=False))
 
 
 def test_the_model_id_is_the_option_then_the_fact_then_the_folder(folder):
@@ -129,3 +151,60 @@ def test_half_precision_needs_the_torch_runner():
 def test_a_misspelt_option_is_refused():
     with pytest.raises(ValidationError, match="num_thread"):
         LoadOptions.model_validate({"num_thread": 2})
+
+
+def test_one_folder_is_one_model(folder):
+    assert [one.path for one in options(folder).each()] == [str(folder)]
+
+
+def test_further_folders_share_everything_but_their_name():
+    first = LoadOptions(
+        path="/a", also=("/b", "org/name@abc"), model_id="mine", hub_revision="1", num_threads=2
+    )
+    one, two, three = first.each()
+    assert (one.path, one.model_id, one.hub_revision) == ("/a", "mine", "1")
+    assert (two.path, two.model_id, two.hub_revision) == ("/b", None, None)
+    assert (three.path, three.model_id, three.hub_revision) == ("org/name", None, "abc")
+    assert {each.num_threads for each in (one, two, three)} == {2}
+    assert all(each.each() == (each,) for each in (one, two, three))
+
+
+def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path):
+    folder = tmp_path / "model@2"
+    folder.mkdir()
+    assert LoadOptions(also=(str(folder),)).each()[1].path == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, ["embedded", "embedded_few_step"]),
+        ({"also": ()}, ["embedded"]),
+        ({"also": ("/b",)}, ["embedded", "b"]),
+        ({"path": "/a"}, ["a"]),
+    ],
+)
+def test_the_embedded_sibling_comes_along_unless_told_otherwise(tmp_path, changes, names):
+    class Installed(LoadOptions):
+        @classmethod
+        def embedded_folder(cls):
+            return tmp_path / "embedded"
+
+    (tmp_path / "embedded_few_step").mkdir()
+    found = Installed(**changes).each()
+    paths = [Path(one.path) if one.path else one.embedded_folder() for one in found]
+    assert [path.name for path in paths] == names
+
+
+def test_without_an_embedded_sibling_one_model_is_served(tmp_path):
+    class Installed(LoadOptions):
+        @classmethod
+        def embedded_folder(cls):
+            return tmp_path / "embedded"
+
+    assert len(Installed().each()) == 1
+
+
+def test_a_list_that_is_none_is_told_what_it_must_be():
+    with pytest.raises(ValidationError, match="must be a JSON list"):
+        LoadOptions.model_validate({"also": "/models/another"})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.families import stable_diffusion
+from models.families.index import family_of
 from models.weights import WeightsError
 from tests.models_kit import FakeRunner, edit_json, make_hollow_folder
 
@@ -87,7 +88,8 @@ def test_facts_that_contradict_the_model_are_refused(folder, facts, message):
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("unet/config.json", {"in_channels": 9}, "inpainting"),
+        ("unet/config.json", {"in_channels": 8}, "takes 8 channels and returns 4"),
+        ("unet/config.json", {"out_channels": None}, "returns None"),
         ("unet/config.json", {"addition_embed_type": "text_time"}, "added embeddings"),
         ("unet/config.json", {"sample_size": None}, "geometry"),
         ("text_encoder/config.json", {"use_attention_mask": True}, "attention mask"),
@@ -167,3 +169,62 @@ def test_the_solver_comes_from_the_folders_schedule(model):
     assert model.compile_solver("ddim", 5).num_steps == 5
     with pytest.raises(ValueError, match="unknown scheduler"):
         model.compile_solver("magic", 5)
+
+
+def test_pixels_are_encoded_to_the_scaled_mean(folder, runner):
+    edit_json(folder / "vae/config.json", scaling_factor=0.5)
+    model = stable_diffusion.build(folder, read_spec(folder), runner)
+    assert model.can_encode_image
+    pixels = np.zeros((2, 8, 8, 3), np.uint8)
+    pixels[1] = 255
+    blank = np.zeros((2, 8, 8), np.bool_)
+    blank[1, 4:] = True
+    latents = model.encode_image(pixels, blank)
+    assert latents.shape[0] == 2
+    assert (latents[0, :3] == -0.5).all()
+    assert (latents[1, :3, 0] == 0.5).all()
+    assert (latents[1, :3, 1] == 0.0).all()  # mid-grey
+
+
+@pytest.fixture
+def inpainting_folder(folder):
+    edit_json(folder / "unet/config.json", in_channels=9)
+    edit_json(folder / "model_index.json", _class_name="StableDiffusionInpaintPipeline")
+    return folder
+
+
+def test_a_network_with_nine_channels_takes_masks(inpainting_folder):
+    spec = read_spec(inpainting_folder)
+    assert spec.takes_mask
+    assert spec.latent.channels == 4
+    assert family_of(inpainting_folder) == "stable_diffusion"
+
+
+def test_a_network_that_takes_masks_gets_them_beside_the_latents(inpainting_folder):
+    class Watching(FakeRunner):
+        def unet(self, sample, timestep, prompt_embeds):
+            seen.append(sample)
+            return sample[:, :4]
+
+        def vae_encoder(self, pixels):
+            planes = pixels[:, :1, ::4, ::4].repeat(4, axis=1)
+            return np.concatenate([planes, np.full_like(planes, 7.0)], axis=1)
+
+    seen: list[np.ndarray] = []
+    model = stable_diffusion.build(inpainting_folder, read_spec(inpainting_folder), Watching())
+    latents, times = np.ones((2, 4, 4, 4), np.float32), np.zeros(2, np.float32)
+    embeds = np.zeros((2, 30, 4), np.float32)
+    beside = np.full((2, 5, 4, 4), 3.0, np.float32)
+    model.denoise(latents, times, embeds, beside)
+    model.denoise(latents, times, embeds)
+    given, nothing_kept = seen
+    assert given.shape == nothing_kept.shape == (2, 9, 4, 4)
+    assert (given[:, 4:] == 3.0).all()
+    assert (nothing_kept[:, 4] == 1.0).all()  # everything is redrawn
+    assert (nothing_kept[:, 5:] == 0.0).all()  # over mid-grey
+
+
+def test_a_network_that_takes_masks_is_refused_without_an_encoder(inpainting_folder, runner):
+    runner.has_vae_encoder = False
+    with pytest.raises(WeightsError, match="encoder"):
+        stable_diffusion.build(inpainting_folder, read_spec(inpainting_folder), runner)

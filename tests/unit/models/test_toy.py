@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from models.errors import ModelError
 from models.families.toy import ToyModel, toy_spec
 from models.noise import initial_noise
 from models.schedules.solvers import Column
@@ -93,3 +94,17 @@ def test_the_spec_can_be_replaced_and_close_is_seen():
     assert not model.is_closed
     model.close()
     assert model.is_closed
+
+
+def test_a_picture_comes_back_from_its_latents():
+    model = ToyModel()
+    colours = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    pixels = colours.repeat(4, axis=1).repeat(4, axis=2)
+    assert (model.decode(model.encode_image(pixels)) == pixels).all()
+
+
+def test_a_toy_without_an_encoder_says_so():
+    model = ToyModel(can_encode_image=False)
+    assert not model.can_encode_image
+    with pytest.raises(ModelError, match="no encoder"):
+        model.encode_image(np.zeros((1, 64, 64, 3), np.uint8))

@@ -187,11 +187,12 @@ def test_a_folder_without_digests_is_accepted_with_a_warning(folder, caplog):
     assert "cannot be verified" in caplog.text
 
 
-def test_the_revision_follows_the_weights_and_not_the_graphs_or_the_defaults(folder):
+def test_the_revision_follows_the_weights_and_not_graphs_defaults_or_vocabulary(folder):
     before = revision_of(compute_digests(folder))
 
     (folder / "unet/model.onnx").write_bytes(b"a graph")
     (folder / "mintmark.json").write_text("{}")
+    (folder / "vocabulary.json").write_text("{}")
     assert revision_of(compute_digests(folder)) == before
 
     write_safetensors(folder / UNET_WEIGHTS, {"weight": np.zeros((2, 3), np.float32)})
@@ -202,6 +203,17 @@ def test_the_revision_follows_the_noise_schedule(folder):
     before = revision_of(compute_digests(folder))
     edit_json(folder / "scheduler/scheduler_config.json", beta_end=0.02)
     assert revision_of(compute_digests(folder)) != before
+
+
+def test_the_vocabulary_is_checked_like_every_other_file(folder):
+    (folder / "vocabulary.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"vocabulary\.json is not listed"):
+        verify_digests(folder)
+    write_digests(folder)
+    assert "vocabulary.json" in verify_digests(folder)
+    (folder / "vocabulary.json").write_text('{"a": "b"}')
+    with pytest.raises(WeightsError, match=r"vocabulary\.json does not match"):
+        verify_digests(folder)
 
 
 def test_digests_are_written_in_the_form_of_sha256sum(folder):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from models.schedules.catalog import compile_solver
+from models.schedules.catalog import compile_solver, scheduler_names
 from models.schedules.config import NoiseScheduleConfig
 from models.schedules.sigmas import alphas_cumprod, train_sigmas
 from models.schedules.solvers import Column, SolverTable
@@ -212,4 +212,67 @@ def test_a_table_cannot_be_written():
 )
 def test_a_malformed_table_is_refused(coefficients, message):
     with pytest.raises(ValueError, match=message):
-        SolverTable(coefficients, 1.0)
+        SolverTable(coefficients, 1.0, np.ones((2, 2)), np.ones((1, 2)))
+
+
+@pytest.mark.parametrize(("levels", "estimates"), [((1, 2), (1, 2)), ((2, 2), (2, 2))])
+def test_levels_and_estimates_must_fit_the_steps(levels, estimates):
+    with pytest.raises(ValueError, match="do not fit 1 steps"):
+        SolverTable(np.ones((1, 8)), 1.0, np.ones(levels), np.ones(estimates))
+
+
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("name", scheduler_names(make_config("epsilon")))
+def test_a_picture_put_on_any_level_is_what_an_exact_network_finds_there(name, prediction):
+    config = make_config(prediction)
+    table = compile_solver(name, 7, config)
+    clean, noise = 0.3, -1.7
+    for row, (signal, level), estimate in zip(
+        table.coefficients, table.levels[:-1], table.estimates, strict=True
+    ):
+        x = signal * clean + level * noise
+        scaled = row[Column.S] * x
+        # The network sees alpha * clean + sigma * noise with unit variance, whatever the solver.
+        alpha = row[Column.S] * signal
+        sigma = row[Column.S] * level
+        out = {
+            "epsilon": noise,
+            "v_prediction": alpha * noise - sigma * clean,
+            "sample": clean,
+        }[prediction]
+        assert alpha**2 + sigma**2 == pytest.approx(1.0, abs=1e-6)
+        assert scaled == pytest.approx(alpha * clean + sigma * noise)
+        assert estimate[0] * x + estimate[1] * out == pytest.approx(clean, abs=1e-4)
+    assert table.levels[-1].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("name", scheduler_names(make_config("epsilon")))
+@pytest.mark.parametrize("start", [0, 1, 3, 6])
+def test_starting_late_with_an_exact_network_ends_at_the_same_picture(name, prediction, start):
+    table = compile_solver(name, 7, make_config(prediction)).starting_at(start)
+    clean, noise = 0.3, -1.7
+    signal, level = table.levels[0]
+    x, h = signal * clean + level * noise, 99.0  # no step may read what was before the first
+    for row, estimate in zip(table.coefficients, table.estimates, strict=True):
+        out = (clean - estimate[0] * x) / estimate[1]  # what such a network answers at x
+        x, h = (
+            row[Column.A] * x + row[Column.B] * out + row[Column.C] * h,
+            row[Column.P] * x + row[Column.Q] * out,
+        )
+    assert table.num_steps == 7 - start
+    assert x == pytest.approx(clean, abs=2e-2)
+
+
+def test_a_flow_model_mixes_picture_and_noise_and_estimates_from_the_velocity():
+    config = NoiseScheduleConfig.from_dict({"_class_name": "FlowMatchEuler", "shift": 3.0})
+    table = compile_solver("flow_match_euler", 5, config)
+    clean, noise = 0.3, -1.7
+    assert table.levels.sum(axis=1) == pytest.approx(np.ones(6))
+    x = table.levels[:-1] @ [clean, noise]
+    assert table.estimates[:, 0] * x + table.estimates[:, 1] * (noise - clean) == pytest.approx(
+        np.full(5, clean), abs=1e-6
+    )
