@@ -82,6 +82,16 @@ class MethodNotAllowed(ServiceError):
     grpc_status = "UNIMPLEMENTED"
 
 
+class IdempotencyConflict(ServiceError):
+    """The Idempotency-Key has been used for another request; a new request needs a new key."""
+
+    code = "idempotency_conflict"
+    error_type = "invalid_request_error"
+    http_status = 409
+    # Not ABORTED, which tells clients to try again: this request can never succeed.
+    grpc_status = "ALREADY_EXISTS"
+
+
 class PayloadTooLarge(ServiceError):
     """The body or an image in it is over the configured limit."""
 
@@ -98,6 +108,15 @@ class UnsupportedMediaType(ServiceError):
     error_type = "invalid_request_error"
     http_status = 415
     grpc_status = "INVALID_ARGUMENT"
+
+
+class HeadersTooLarge(ServiceError):
+    """The headers are too many or too long."""
+
+    code = "headers_too_large"
+    error_type = "invalid_request_error"
+    http_status = 431
+    grpc_status = "RESOURCE_EXHAUSTED"
 
 
 class RateLimited(ServiceError):
@@ -196,6 +215,25 @@ class LedgerFailed(ServiceError):
     """The output could not be recorded, so it is not handed out."""
 
     code = "ledger_failed"
+
+
+class StorageFull(ServiceError):
+    """There is no room for pictures that are answered by link; nothing was started."""
+
+    code = "storage_full"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
+class StorageFailed(ServiceError):
+    """The pictures were made and recorded, but could not be stored to be answered by link."""
+
+    code = "storage_failed"
+    # Not a 500, whose message is never shown: this one says how to get the same pictures. Not
+    # retryable: whoever asks again for a link would have them drawn again, and lose them again.
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
 
 
 class ConfigurationError(Exception):

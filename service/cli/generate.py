@@ -7,19 +7,22 @@ import contextlib
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import httpx
 
+from service.cli.api_key import api_key_option
+from service.cli.picture_stream import stream_pictures
 from service.cli.service_client import DEFAULT_URL, answer, open_client, unreachable
 from service.domain.identity import new_request_id
-from service.domain.request import OutputFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from service.domain.identity import RequestId
+
+Result = TypeVar("Result")
 
 _POLL_S = 0.2
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -40,21 +43,30 @@ _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice([fmt.value for fmt in OutputFormat]),
+    type=click.Choice(sorted(set(_SUFFIXES.values()))),
     help="By default what the output file's suffix says.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-def generate(output: Path, url: str, *, force: bool, **fields: Any) -> None:
+@click.option("--stream", is_flag=True, help="Show unfinished states in the file meanwhile.")
+@api_key_option
+def generate(
+    output: Path, url: str, api_key: str | None, *, force: bool, stream: bool, **fields: Any
+) -> None:
     """Draw PROMPT and write it to a file."""
     body = {name: value for name, value in fields.items() if value is not None}
     body.setdefault("output_format", _SUFFIXES.get(output.suffix.lower(), "png"))
     paths = output_paths(output, body.get("n", 1))
     _refuse_overwriting(paths, force=force)
     request_id = new_request_id()
-    with open_client(url) as client:
+    with open_client(url, api_key=api_key) as client:
+        draw = (
+            _streaming(client, body, request_id, paths)
+            if stream
+            else _posting(client, body, request_id)
+        )
         try:
             with _progress_bar() as show:
-                images = post_and_watch(client, body, request_id, show)
+                images = run_and_watch(client, request_id, draw, show)
         except httpx.TransportError as error:
             raise unreachable(url, error) from error
     for path, item in zip(paths, images["data"], strict=True):
@@ -63,6 +75,8 @@ def generate(output: Path, url: str, *, force: bool, **fields: Any) -> None:
             f"{path}  seed {item['seed']}  output {item['output_id']}  "
             f"watermark {item['watermark_id']}  manifest {item['manifest_id']}"
         )
+    for warning in images["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
     click.echo(f"Signed and watermarked. Check with: mintmark verify {paths[0]}")
 
 
@@ -73,31 +87,58 @@ def output_paths(output: Path, count: int) -> list[Path]:
     return [output.with_stem(f"{output.stem}-{number}") for number in range(1, count + 1)]
 
 
-def post_and_watch(
+def run_and_watch(
     client: httpx.Client,
-    body: dict[str, Any],
     request_id: RequestId,
+    call: Callable[[], Result],
     show: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """Post the request and hand its progress to `show` until the answer is there; return it.
+) -> Result:
+    """Make the call and hand the request's progress to `show` meanwhile; return its result.
 
     An interrupt cancels the request, so that the service does not go on for nobody.
     """
     pool = ThreadPoolExecutor(1)
-    headers = {"x-request-id": request_id}
-    call = pool.submit(client.post, "/v1/images/generations", json=body, headers=headers)
+    result = pool.submit(call)
     try:
-        while not wait([call], timeout=_POLL_S).done:
+        while not wait([result], timeout=_POLL_S).done:
             progress = client.get(f"/v1/requests/{request_id}")
             if progress.is_success:
                 show(progress.json())
-        return answer(call.result())
+        return result.result()
     except KeyboardInterrupt:
         with contextlib.suppress(httpx.TransportError):
             client.post(f"/v1/requests/{request_id}/cancel")
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _posting(
+    client: httpx.Client, body: dict[str, Any], request_id: RequestId
+) -> Callable[[], dict[str, Any]]:
+    headers = {"x-request-id": request_id}
+    return lambda: answer(client.post("/v1/images/generations", json=body, headers=headers))
+
+
+def _streaming(
+    client: httpx.Client, body: dict[str, Any], request_id: RequestId, paths: list[Path]
+) -> Callable[[], dict[str, Any]]:
+    """Return a call that keeps the files at `paths` up to date, and takes them away if it fails."""
+    shown: set[Path] = set()
+
+    def show(index: int, content: bytes) -> None:
+        _write(paths[index], content)
+        shown.add(paths[index])
+
+    def draw() -> dict[str, Any]:
+        try:
+            return stream_pictures(client, body, {"x-request-id": request_id}, show)
+        except BaseException:
+            for path in shown:  # what is not finished must not look as if it were
+                path.unlink(missing_ok=True)
+            raise
+
+    return draw
 
 
 @contextlib.contextmanager
@@ -135,7 +176,11 @@ def _refuse_overwriting(paths: list[Path], *, force: bool) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    """Write the whole file or none of it: whoever looks at it meanwhile sees a picture."""
+    draft = path.with_name(f".{path.name}.part")
     try:
-        path.write_bytes(content)
+        draft.write_bytes(content)
+        draft.replace(path)
     except OSError as error:
+        draft.unlink(missing_ok=True)
         raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from error

@@ -13,6 +13,7 @@ from service.version import installed_version
 _COMMANDS = {
     "export": "Write the ONNX graphs of a model folder, so that it can be served without torch.",
     "generate": "Draw a picture with a running service.",
+    "keys": "Make API keys.",
     "serve": "Start the service.",
     "verify": "Say where pictures come from.",
 }

@@ -11,9 +11,14 @@ DEFAULT_URL = "http://127.0.0.1:3000"
 _TIMEOUT = httpx.Timeout(900.0, connect=5.0)
 
 
-def open_client(url: str, transport: httpx.BaseTransport | None = None) -> httpx.Client:
+def open_client(
+    url: str, transport: httpx.BaseTransport | None = None, *, api_key: str | None = None
+) -> httpx.Client:
     """Return a client of the service at `url`. `transport` is for tests."""
-    return httpx.Client(base_url=url.rstrip("/"), timeout=_TIMEOUT, transport=transport)
+    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    return httpx.Client(
+        base_url=url.rstrip("/"), timeout=_TIMEOUT, transport=transport, headers=headers
+    )
 
 
 def answer(response: httpx.Response) -> dict[str, Any]:

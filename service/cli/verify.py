@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.cli.api_key import api_key_option
 from service.config import load_settings
 from service.errors import ServiceError
 
@@ -37,8 +38,14 @@ class _NoTrust(click.ClickException):
     help="PEM file of the roots to trust, as a service serves it.",
 )
 @click.option("--url", help="Ask this service instead of examining the files here.")
+@api_key_option
 def verify(
-    files: tuple[Path, ...], *, as_json: bool, trust_anchors: Path | None, url: str | None
+    files: tuple[Path, ...],
+    *,
+    as_json: bool,
+    trust_anchors: Path | None,
+    url: str | None,
+    api_key: str | None,
 ) -> None:
     """Say where pictures come from, by their credentials and their watermark.
 
@@ -46,7 +53,7 @@ def verify(
     do not hold, 3 if one could not be examined.
     """
     worst = FOUND
-    with _remote(url) if url is not None else _local(trust_anchors) as examine:
+    with _remote(url, api_key) if url is not None else _local(trust_anchors) as examine:
         for path in files:
             try:
                 report = examine(path)
@@ -85,12 +92,12 @@ def describe(path: Path, report: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def _remote(url: str) -> Iterator[Callable[[Path], dict[str, Any]]]:
+def _remote(url: str, api_key: str | None) -> Iterator[Callable[[Path], dict[str, Any]]]:
     import httpx  # noqa: PLC0415 - the local way needs none of it
 
     from service.cli.service_client import answer, open_client, unreachable  # noqa: PLC0415
 
-    with open_client(url) as client:
+    with open_client(url, api_key=api_key) as client:
 
         def examine(path: Path) -> dict[str, Any]:
             try:

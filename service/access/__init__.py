@@ -1,0 +1,1 @@
+"""Who may call, how much, and who may see whose requests; for every transport."""
