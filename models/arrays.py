@@ -33,9 +33,9 @@ class NumpyArrays:
         """Return an integer array, which gathers copies and scatters rows."""
         return np.array(indices, np.intp)
 
-    def concat(self, parts: Sequence[Array]) -> Array:
-        """Join along the first axis."""
-        return np.concatenate(parts)
+    def concat(self, parts: Sequence[Array], axis: int = 0) -> Array:
+        """Join along `axis`."""
+        return np.concatenate(parts, axis)
 
     def row_std(self, values: Array) -> Array:
         """Return the standard deviation of each row with Bessel's correction, (rows, 1, 1, 1).

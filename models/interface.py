@@ -33,8 +33,8 @@ class ArrayBackend(Protocol):
     def index(self, indices: Sequence[int]) -> Array:
         """Return `indices` in the form that gathers and scatters rows on the device."""
 
-    def concat(self, parts: Sequence[Array]) -> Array:
-        """Join along the first axis."""
+    def concat(self, parts: Sequence[Array], axis: int = 0) -> Array:
+        """Join along `axis`, the first one if not said."""
 
     def row_std(self, values: Array) -> Array:
         """Return the population-corrected standard deviation of each row, (rows, 1, 1, 1).
@@ -46,11 +46,13 @@ class ArrayBackend(Protocol):
 class DiffusionModel(Protocol):
     """A latent diffusion model, loaded. Called from one thread only (the engine's).
 
-    Shapes: rows R, tokens T, width D, latents (R, C, h, w).
+    Shapes: rows R, tokens T, width D, latents (R, C, h, w). `can_encode_image`: whether
+    `encode_image` works, that is, whether the model can start from a picture.
     """
 
     spec: ModelSpec
     arrays: ArrayBackend
+    can_encode_image: bool
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of `text` without special tokens. Thread-safe, no device."""
@@ -64,10 +66,28 @@ class DiffusionModel(Protocol):
         Thread-safe, no device. Raises ValueError for an unknown name or an impossible step count.
         """
 
-    def denoise(
-        self, latents: Array, timesteps: NDArray[np.float32], prompt_embeds: Array
+    def encode_image(
+        self, pixels: NDArray[np.uint8], blank: NDArray[np.bool_] | None = None
     ) -> Array:
-        """Return the network's raw prediction (R, C, h, w) for scaled latents, one time per row."""
+        """Return the latents (R, C, h, w) of RGB pixels (R, height, width, 3).
+
+        The mean of the encoder's distribution: a picture has one set of latents, whatever the seed.
+        blank: (R, height, width), pixels to take as mid-grey, which no RGB value is exactly.
+        Raises ModelError if `can_encode_image` is false.
+        """
+
+    def denoise(
+        self,
+        latents: Array,
+        timesteps: NDArray[np.float32],
+        prompt_embeds: Array,
+        inpainting: Array | None = None,
+    ) -> Array:
+        """Return the network's raw prediction (R, C, h, w) for scaled latents, one time per row.
+
+        inpainting: (R, 1 + C, h, w), the mask (1 = redraw) and the latents of what is kept, for a
+        model whose `spec.takes_mask`; None keeps nothing. Other models get None.
+        """
 
     def decode(self, latents: Array) -> NDArray[np.uint8]:
         """Return RGB pixels (R, height, width, 3) of finished latents."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from models.vocabulary_match import Vocabulary
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -36,6 +39,8 @@ class ModelSpec:
 
     `revision` is the hex digest over its weights, so equal revisions mean equal pixels.
     `card` holds public facts for `GET /v1/models/{id}` (JSON-serialisable).
+    `vocabulary` is what its prompts may name; None if its card lists no subjects.
+    `takes_mask`: an inpainting network, which reads a mask and what is kept beside the latents.
     """
 
     model_id: str
@@ -49,3 +54,5 @@ class ModelSpec:
     schedulers: tuple[str, ...]
     defaults: SamplingDefaults = SamplingDefaults()
     card: dict[str, Any] = field(default_factory=dict)
+    takes_mask: bool = False
+    vocabulary: Vocabulary | None = field(default=None, repr=False)

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from dataclasses import replace
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from service.domain.progress import Phase, Progress
 from service.domain.result import GenerationResult
+from service.domain.stream import Accepted, Completed, StepsTaken, StreamEvent
+from service.engine.client import ImageReady, PreviewReady
+from service.engine.mailbox import Mailbox
 from service.errors import Cancelled, DeadlineExceeded, InvalidRequest, ModelNotFound
+from service.marking import RequestMarking
 from service.provenance.pipeline import MarkingRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from concurrent.futures import Executor
 
     from models.interface import DiffusionModel
     from service.domain.identity import Deadline, RequestId
     from service.domain.request import GenerationRequest
-    from service.domain.result import DecodedImage, SignedImage
+    from service.domain.result import SignedImage
     from service.engine.client import EngineClient, Ticket
+    from service.marking import Marker
+
+logger = logging.getLogger(__name__)
 
 _REMEMBERED_REQUESTS = 1024
 
 
-class Marker(Protocol):
-    """Turns pixels into the only form that may leave; raises a ServiceError instead of less."""
-
-    def mark(self, image: DecodedImage, request: MarkingRequest) -> SignedImage:
-        """Watermark, encode, sign, read back and record one image. Blocking, thread-safe."""
-
-
+@dataclass(slots=True, eq=False)
 class _Live:
-    """What is known of a request while it runs: its ticket, then that it is being marked."""
+    """A request while it runs: its engine side, what is announced to its caller, its pictures."""
 
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
-        self.is_marking = False
+    request: GenerationRequest
+    request_id: RequestId
+    deadline: Deadline
+    ticket: Ticket
+    outbox: Mailbox[StreamEvent]
+    images: tuple[SignedImage, ...] = ()
+    is_marking: bool = False
 
     def progress(self) -> Progress:
         progress = self.ticket.progress()
@@ -75,29 +82,26 @@ class GenerateImages:
 
         Cancelling the awaiting task frees the engine within one step.
         """
-        if request_id in self._live:
-            raise InvalidRequest(
-                f"A request with the id {request_id!r} is running.", param="x-request-id"
-            )
-        prompt_tokens = self._check_tokens(request)
-        created_at = datetime.now(UTC)
-        ticket = self._engine.submit(request, request_id=request_id, deadline=deadline)
-        live = self._live[request_id] = _Live(ticket)
-        phase = Phase.FAILED
-        try:
-            decoded = await ticket.images()
-            live.is_marking = True
-            images = await self._mark_all(decoded, request, request_id, deadline)
-            phase = Phase.DONE
-        except (asyncio.CancelledError, Cancelled):
-            phase = Phase.CANCELLED
-            raise
-        except DeadlineExceeded:
-            phase = Phase.EXPIRED
-            raise
-        finally:
-            self._remember(request_id, replace(ticket.progress(), phase=phase))
-        return GenerationResult(request_id, request, images, created_at, prompt_tokens)
+        events = self._run(request, request_id, deadline, is_watched=False)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Completed):
+                    return event.result
+        raise AssertionError("a request ends with its result or an error")
+
+    async def stream(
+        self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Tell how `request` goes on: Accepted first, Completed last, or a ServiceError instead.
+
+        A refusal is raised in place of the first event. Closing the iterator, or cancelling the
+        task that reads it, frees the engine within one step. A slow reader costs no more memory
+        than the pictures of its own request.
+        """
+        events = self._run(request, request_id, deadline, is_watched=True)
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
     def progress(self, request_id: RequestId) -> Progress | None:
         """Return how far a running or recent request has come; None if it is not known."""
@@ -125,28 +129,104 @@ class GenerateImages:
                 )
         return counts["prompt"]
 
-    async def _mark_all(
+    def _find_warnings(self, request: GenerationRequest) -> tuple[str, ...]:
+        vocabulary = self._models[request.model_id].spec.vocabulary
+        return () if vocabulary is None else vocabulary.find_warnings(request.prompt)
+
+    async def _run(
         self,
-        decoded: tuple[DecodedImage, ...],
         request: GenerationRequest,
         request_id: RequestId,
         deadline: Deadline,
-    ) -> tuple[SignedImage, ...]:
-        loop = asyncio.get_running_loop()
-        revision = self._models[request.model_id].spec.revision
-        marking = MarkingRequest(request_id, request.model_id, revision, request.output)
-        jobs = [
-            loop.run_in_executor(self._marking_pool, self._marker.mark, image, marking)
-            for image in decoded
-        ]
+        *,
+        is_watched: bool,
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Submit, announce, complete; whatever happens, leave nothing running."""
+        if request_id in self._live:
+            raise InvalidRequest(
+                f"A request with the id {request_id!r} is running.", param="x-request-id"
+            )
+        prompt_tokens = self._check_tokens(request)
+        warnings = self._find_warnings(request)
+        created_at, ahead_s = datetime.now(UTC), self._engine.seconds_of_work()
+        ticket = self._engine.submit(
+            request if is_watched else replace(request, num_previews=0),
+            request_id=request_id,
+            deadline=deadline,
+            is_watched=is_watched,
+        )
+        live = _Live(request, request_id, deadline, ticket, Mailbox())
+        self._live[request_id] = live
+        marking = asyncio.create_task(self._mark_as_they_come(live))
+        marking.add_done_callback(lambda task: _close(live.outbox, task))
+        phase = Phase.FAILED
         try:
-            async with asyncio.timeout(deadline.remaining_s(self._clock())):
-                return tuple(await asyncio.gather(*jobs))
+            yield Accepted(request_id, ticket.progress().queue_position, ahead_s)
+            async for event in live.outbox:
+                yield event
+            phase = Phase.DONE
+            yield Completed(
+                GenerationResult(
+                    request_id, request, live.images, created_at, prompt_tokens, warnings
+                )
+            )
+        except (asyncio.CancelledError, GeneratorExit, Cancelled):
+            phase = phase if phase is Phase.DONE else Phase.CANCELLED
+            raise
+        except DeadlineExceeded:
+            phase = Phase.EXPIRED
+            raise
+        finally:
+            ticket.cancel()
+            marking.cancel()
+            self._remember(request_id, replace(ticket.progress(), phase=phase))
+            await asyncio.wait([marking])
+
+    async def _mark_as_they_come(self, live: _Live) -> None:
+        """Mark every picture that the engine hands over, until the last one is announced."""
+        try:
+            async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
+                marking = RequestMarking(
+                    self._marker,
+                    self._marking_pool,
+                    tasks,
+                    self._marking_request(live),
+                    live.outbox.put,
+                )
+                async with aclosing(live.ticket.events()) as events:
+                    async for event in events:
+                        match event:
+                            case StepsTaken():
+                                live.outbox.put(event)
+                            case PreviewReady():
+                                marking.add_preview(
+                                    event.image_index, event.partial_index, event.image
+                                )
+                            case ImageReady():
+                                marking.add_image(event.image_index, event.image)
+                live.is_marking = True
+                # The engine keeps the deadline itself; from here on nobody else does.
+                left_s = live.deadline.remaining_s(self._clock())
+                limit.reschedule(asyncio.get_running_loop().time() + left_s)
         except TimeoutError as exc:
             raise DeadlineExceeded("The deadline passed while the picture was marked.") from exc
-        finally:
-            for job in jobs:
-                job.cancel()
+        live.images = marking.images
+        if marking.skipped_previews:
+            logger.info(
+                "%d previews could not carry their marks and were not sent",
+                marking.skipped_previews,
+                extra={"request_id": live.request_id},
+            )
+
+    def _marking_request(self, live: _Live) -> MarkingRequest:
+        request = live.request
+        return MarkingRequest(
+            request_id=live.request_id,
+            model_id=request.model_id,
+            model_revision=self._models[request.model_id].spec.revision,
+            output=request.output,
+            originals=() if request.source is None else request.source.originals,
+        )
 
     def _remember(self, request_id: RequestId, progress: Progress) -> None:
         del self._live[request_id]
@@ -154,3 +234,13 @@ class GenerateImages:
         self._past.move_to_end(request_id)
         while len(self._past) > _REMEMBERED_REQUESTS:
             self._past.popitem(last=False)
+
+
+def _close(outbox: Mailbox[StreamEvent], task: asyncio.Task[None]) -> None:
+    """End the announcements as `task` ended."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    while isinstance(error, BaseExceptionGroup):  # what failed first has stopped the others
+        error = error.exceptions[0]
+    outbox.close(error)

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.domain.request import (
+    MAX_PREVIEWS,
     GenerationRequest,
     OutputFormat,
     OutputOptions,
     SamplingParams,
 )
+from service.edit_intake import build_source, size_for
 from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from models.spec import ModelSpec
+    from service.edit_intake import EditDraft
 
 MAX_SEED = 2**63 - 1
 # A drawn seed leaves room for one seed per image and survives a JSON reader that uses doubles.
@@ -45,7 +48,8 @@ class LimitsOptions(BaseModel):
 class GenerationDraft:
     """A request as it came in: right types, nothing checked. None means "not said".
 
-    `size` is `auto` or `<width>x<height>` in pixels.
+    `size` is `auto` or `<width>x<height>` in pixels. `num_previews`: per image, for a caller who
+    watches. `edit`: the picture to start from, if one was sent.
     """
 
     prompt: str
@@ -58,6 +62,8 @@ class GenerationDraft:
     scheduler: str | None = None
     output_format: str | None = None
     output_compression: int | None = None
+    num_previews: int | None = None
+    edit: EditDraft | None = None
 
 
 def build_request(
@@ -68,7 +74,9 @@ def build_request(
     Raises InvalidRequest naming the wire parameter at fault.
     """
     num_images = _in_range("n", draft.num_images, 1, 1, limits.max_images_per_request)
-    width_px, height_px = _size(draft.size, spec)
+    width_px, height_px = _size(draft, spec)
+    sampling = _sampling(draft, spec, limits, num_images)
+    edit, steps = draft.edit, sampling.num_inference_steps
     return GenerationRequest(
         model_id=spec.model_id,
         prompt=_text("prompt", draft.prompt, limits.max_prompt_chars, required=True),
@@ -78,8 +86,10 @@ def build_request(
         width_px=width_px,
         height_px=height_px,
         num_images=num_images,
-        sampling=_sampling(draft, spec, limits, num_images),
+        sampling=sampling,
         output=_output(draft),
+        source=None if edit is None else build_source(edit, (width_px, height_px), steps),
+        num_previews=_in_range("partial_images", draft.num_previews, 0, 0, MAX_PREVIEWS),
     )
 
 
@@ -147,9 +157,10 @@ def _seed(value: int | None, num_images: int) -> int:
     return value
 
 
-def _size(size: str | None, spec: ModelSpec) -> tuple[int, int]:
+def _size(draft: GenerationDraft, spec: ModelSpec) -> tuple[int, int]:
+    size = draft.size
     if size is None or size == "auto":
-        return spec.default_size_px
+        return spec.default_size_px if draft.edit is None else size_for(draft.edit, spec)
     match = _SIZE.fullmatch(size)
     wanted = (int(match[1]), int(match[2])) if match else None
     if wanted is None or wanted not in spec.sizes_px:

@@ -7,18 +7,29 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from PIL import Image
+
 from models.families.toy import ToyModel
 from models.interface import DiffusionModel
 from service.domain.events import EngineEvent, Finished
 from service.domain.identity import Deadline, RequestId, new_request_id
-from service.domain.request import GenerationRequest, OutputOptions, SamplingParams
+from service.domain.request import (
+    EditSource,
+    GenerationRequest,
+    Original,
+    OutputOptions,
+    SamplingParams,
+)
 from service.domain.result import DecodedImage
 from service.engine.admission import AdmissionQueue
 from service.engine.client import EngineClient
+from service.engine.editing import solver_table
 from service.engine.loop import EngineLoop
 from service.engine.options import EngineOptions
 from service.engine.request_state import BatchKey, Job
 from service.errors import ServiceError
+from service.provenance.encode import encode_pixels
 
 
 def make_request(
@@ -33,6 +44,8 @@ def make_request(
     model_id: str = "toy",
     rescale: float = 0.0,
     output: OutputOptions = OutputOptions(),  # noqa: B008 - frozen
+    source: EditSource | None = None,
+    num_previews: int = 0,
 ) -> GenerationRequest:
     return GenerationRequest(
         model_id=model_id,
@@ -43,7 +56,28 @@ def make_request(
         num_images=num_images,
         sampling=SamplingParams(seed, steps, guidance, scheduler, rescale),
         output=output,
+        source=source,
+        num_previews=num_previews,
     )
+
+
+def make_source(
+    *,
+    size: tuple[int, int] = (64, 64),
+    strength: float = 0.5,
+    masked: bool = False,
+    picture_seed: int = 0,
+) -> EditSource:
+    """Return a smooth colourful picture to edit; `masked` keeps its left half, with a soft edge."""
+    width_px, height_px = size
+    coarse = np.random.default_rng(picture_seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    pixels = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR)).copy()
+    mask = None
+    if masked:
+        ramp = np.clip((np.arange(width_px) - width_px // 2) * 64, 0, 255).astype(np.uint8)
+        mask = np.broadcast_to(ramp, (height_px, width_px)).copy()
+    original = Original(encode_pixels(pixels, OutputOptions()), "image/png")
+    return EditSource(pixels=pixels, strength=strength, originals=(original,), mask=mask)
 
 
 @dataclass
@@ -51,9 +85,24 @@ class RecordingSink:
     """Keeps every terminal result it is given, so that a second one is seen."""
 
     results: list[Sequence[DecodedImage] | ServiceError] = field(default_factory=list)
+    steps: list[tuple[int, int]] = field(default_factory=list)
+    previews: list[tuple[int, int, DecodedImage]] = field(default_factory=list)
+    pictures: dict[int, DecodedImage] = field(default_factory=dict)
 
-    def resolve(self, images: Sequence[DecodedImage]) -> None:
-        self.results.append(images)
+    def progressed(self, steps_done: int, steps_total: int) -> None:
+        self.steps.append((steps_done, steps_total))
+
+    def preview(self, image_index: int, partial_index: int, image: DecodedImage) -> None:
+        assert not self.results
+        self.previews.append((image_index, partial_index, image))
+
+    def finished(self, image_index: int, image: DecodedImage) -> None:
+        assert not self.results
+        assert image_index not in self.pictures
+        self.pictures[image_index] = image
+
+    def resolve(self) -> None:
+        self.results.append([self.pictures[index] for index in sorted(self.pictures)])
 
     def reject(self, error: ServiceError) -> None:
         self.results.append(error)
@@ -123,7 +172,6 @@ class EngineBench:
     ) -> tuple[Job, RecordingSink]:
         request = request if request is not None else make_request()
         sink = RecordingSink()
-        sampling = request.sampling
         job = Job(
             request_id=new_request_id(),
             request=request,
@@ -131,7 +179,7 @@ class EngineBench:
                 request.model_id,
                 self.model.spec.latent.shape(request.width_px, request.height_px),
             ),
-            table=self.model.compile_solver(sampling.scheduler, sampling.num_inference_steps),
+            table=solver_table(self.model, request),
             deadline=Deadline.after(timeout_s, self.clock()),
             sink=sink,
             submitted_at_s=self.clock(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,6 +15,14 @@ from service.domain.identity import Deadline, OutputId, RequestId
 from service.domain.progress import Phase, Progress
 from service.domain.request import GenerationRequest
 from service.domain.result import GenerationResult, Pixels, SignedImage
+from service.domain.stream import (
+    Accepted,
+    Completed,
+    FinishedImage,
+    PartialImage,
+    StepsTaken,
+    StreamEvent,
+)
 from service.errors import ModelNotReady, ServiceError
 from service.provenance.interface import SignedContent, WatermarkReading
 from service.provenance.report import (
@@ -152,12 +161,16 @@ def flat_pixels(width_px: int = 96, height_px: int = 96, value: int = 120):
 class FakeGeneration:
     """Answers every request at once with `content` for each picture, or raises `error`.
 
-    `hold`: while set, calls wait, as for a busy engine, until cancelled or released.
+    `warnings`: what the answers say will not be drawn. `hold`: while set, calls wait, as for a
+    busy engine, until cancelled or released. `late_error`: what a stream ends with after the first
+    image's previews.
     """
 
     def __init__(self, content: bytes = b"\x89PNG fake", error: Exception | None = None) -> None:
         self.content = content
         self.error = error
+        self.late_error: Exception | None = None
+        self.warnings: tuple[str, ...] = ()
         self.hold: asyncio.Event | None = None
         self.started = asyncio.Event()
         self.requests: list[GenerationRequest] = []
@@ -168,23 +181,52 @@ class FakeGeneration:
     async def __call__(
         self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
     ) -> GenerationResult:
-        self.requests.append(request)
-        self.request_ids.append(request_id)
-        self.deadlines.append(deadline)
-        self.started.set()
-        if self.error is not None:
-            raise self.error
+        self._begin(request, request_id, deadline)
         try:
             if self.hold is not None:
                 await self.hold.wait()
         except asyncio.CancelledError:
             self.cancelled.append(request_id)
             raise
+        return self._result(request, request_id)
+
+    async def stream(
+        self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
+    ) -> AsyncGenerator[StreamEvent, None]:
+        self._begin(request, request_id, deadline)
+        result = self._result(request, request_id)
+        try:
+            yield Accepted(request_id, queue_position=0, estimated_wait_s=0.5)
+            if self.hold is not None:
+                await self.hold.wait()
+            for index, image in enumerate(result.images):
+                yield StepsTaken(2 * (index + 1), 2 * request.num_images)
+                for partial_index in range(request.num_previews):
+                    yield PartialImage(index, partial_index, image)
+                if self.late_error is not None:
+                    raise self.late_error
+                yield FinishedImage(index, image)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled.append(request_id)
+            raise
+        yield Completed(result)
+
+    def _begin(self, request: GenerationRequest, request_id: RequestId, deadline: Deadline) -> None:
+        self.requests.append(request)
+        self.request_ids.append(request_id)
+        self.deadlines.append(deadline)
+        self.started.set()
+        if self.error is not None:
+            raise self.error
+
+    def _result(self, request: GenerationRequest, request_id: RequestId) -> GenerationResult:
         created_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         images = tuple(
             self._image(request, index, created_at) for index in range(request.num_images)
         )
-        return GenerationResult(request_id, request, images, created_at, prompt_tokens=3)
+        return GenerationResult(
+            request_id, request, images, created_at, prompt_tokens=3, warnings=self.warnings
+        )
 
     def progress(self, request_id: RequestId) -> Progress | None:
         if request_id not in self.request_ids:

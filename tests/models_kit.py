@@ -74,6 +74,8 @@ def make_hollow_folder(folder: Path) -> Path:
 class FakeRunner:
     """Implements models.runners.interface.Runner with arithmetic in place of networks."""
 
+    has_vae_encoder = True
+
     def __init__(self) -> None:
         self.arrays: ArrayBackend = NumpyArrays()
         self.encoded_ids: list[list[int]] = []
@@ -98,8 +100,10 @@ class FakeRunner:
         self.is_closed = True
 
 
-def make_stable_diffusion_folder(folder: Path) -> Path:
+def make_stable_diffusion_folder(folder: Path, *, is_inpainting: bool = False) -> Path:
     """Save a random, tiny pipeline shaped like Stable Diffusion 1.5, by stock diffusers.
+
+    is_inpainting: shaped like its inpainting model, whose network takes nine channels.
 
     Two levels, both with cross-attention, an autoencoder of factor 8 with attention, epsilon
     prediction on a PNDM schedule, 77 tokens, the early CLIP configuration (eos id 2), float32.
@@ -108,6 +112,7 @@ def make_stable_diffusion_folder(folder: Path) -> Path:
     from diffusers import (
         AutoencoderKL,
         PNDMScheduler,
+        StableDiffusionInpaintPipeline,
         StableDiffusionPipeline,
         UNet2DConditionModel,
     )
@@ -127,6 +132,7 @@ def make_stable_diffusion_folder(folder: Path) -> Path:
     )
     unet = UNet2DConditionModel(
         sample_size=8,
+        in_channels=9 if is_inpainting else 4,
         block_out_channels=(16, 32),
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -152,7 +158,10 @@ def make_stable_diffusion_folder(folder: Path) -> Path:
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    pipeline: Any = StableDiffusionPipeline(
+    pipeline_class: Any = (
+        StableDiffusionInpaintPipeline if is_inpainting else StableDiffusionPipeline
+    )
+    pipeline = pipeline_class(
         vae=vae,
         text_encoder=CLIPTextModel(text_config),
         tokenizer=tokenizer,

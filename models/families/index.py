@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # Pipeline class in model_index.json -> module under models.families.
 FAMILIES: Final = {
     "StableDiffusionPipeline": "stable_diffusion",
+    "StableDiffusionImg2ImgPipeline": "stable_diffusion",
+    "StableDiffusionInpaintPipeline": "stable_diffusion",
 }
 
 

@@ -31,7 +31,10 @@ _MAX_ASPECT = 1.5
 
 
 class StableDiffusion:
-    """Implements models.interface.DiffusionModel for the StableDiffusionPipeline layout."""
+    """Implements models.interface.DiffusionModel for the StableDiffusionPipeline layout.
+
+    With a UNet that reads masks, the StableDiffusionInpaintPipeline layout.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class StableDiffusion:
         self._tokenizer = tokenizer
         self._schedule = schedule
         self._scaling_factor = scaling_factor
+        self.can_encode_image = runner.has_vae_encoder
         self._prompt_cache: OrderedDict[str, Array] = OrderedDict()
 
     def count_tokens(self, text: str) -> int:
@@ -71,10 +75,31 @@ class StableDiffusion:
         """Compile the public scheduler name; see DiffusionModel.compile_solver."""
         return compile_solver(scheduler, num_inference_steps, self._schedule)
 
+    def encode_image(
+        self, pixels: NDArray[np.uint8], blank: NDArray[np.bool_] | None = None
+    ) -> Array:
+        """Return the latents (R, C, h, w) of RGB pixels; see DiffusionModel.encode_image.
+
+        One picture at a time, for the reasons that `decode` has. Raises WeightsError without an
+        encoder.
+        """
+        values = pixels.astype(np.float32) / np.float32(255) * np.float32(2) - np.float32(1)
+        if blank is not None:
+            values[blank] = 0.0
+        planes = values.transpose(0, 3, 1, 2)
+        return self.arrays.concat([self._encode_one(plane[None]) for plane in planes])
+
     def denoise(
-        self, latents: Array, timesteps: NDArray[np.float32], prompt_embeds: Array
+        self,
+        latents: Array,
+        timesteps: NDArray[np.float32],
+        prompt_embeds: Array,
+        inpainting: Array | None = None,
     ) -> Array:
         """Return the raw prediction (R, C, h, w); see DiffusionModel.denoise."""
+        if self.spec.takes_mask:
+            beside = self._nothing_kept(latents.shape) if inpainting is None else inpainting
+            latents = self.arrays.concat([latents, beside], axis=1)
         return self._runner.unet(latents, timesteps, prompt_embeds)
 
     def decode(self, latents: Array) -> NDArray[np.uint8]:
@@ -90,6 +115,20 @@ class StableDiffusion:
         """Drop the cached embeddings and free the runner."""
         self._prompt_cache.clear()
         self._runner.close()
+
+    def _encode_one(self, planes: NDArray[np.float32]) -> Array:
+        moments = self._runner.vae_encoder(self.arrays.from_numpy(planes))
+        mean = moments[:, : self.spec.latent.channels]
+        return mean * self._scaling_factor
+
+    def _nothing_kept(self, shape: tuple[int, ...]) -> Array:
+        """Return the mask and kept latents of a picture that is drawn from nothing."""
+        rows, _, height, width = shape
+        factor = self.spec.latent.factor
+        empty = np.zeros((1, height * factor, width * factor, 3), np.uint8)
+        kept = self.encode_image(empty, blank=np.ones(empty.shape[:3], np.bool_))
+        mask = self.arrays.from_numpy(np.ones((rows, 1, height, width), np.float32))
+        return self.arrays.concat([mask, self.arrays.concat([kept] * rows)], axis=1)
 
     def _decode_one(self, latents: Array) -> NDArray[np.uint8]:
         pixels = self.arrays.to_numpy(self._runner.vae_decoder(latents / self._scaling_factor))
@@ -124,13 +163,19 @@ def read_spec(folder: Path, model_id: str, revision: str) -> ModelSpec:
         schedulers=schedulers,
         defaults=facts.defaults or _common_defaults(schedulers),
         card=facts.card,
+        takes_mask=unet["in_channels"] != latent.channels,
     )
     _check_spec(folder, spec, step_px)
     return spec
 
 
 def build(folder: Path, spec: ModelSpec, runner: Runner) -> StableDiffusion:
-    """Return the model of `folder`, whose networks `runner` has loaded."""
+    """Return the model of `folder`, whose networks `runner` has loaded.
+
+    Raises WeightsError for an inpainting model without an encoder, which could draw nothing.
+    """
+    if spec.takes_mask and not runner.has_vae_encoder:
+        raise WeightsError(f"{folder}: an inpainting model needs its autoencoder's encoder.")
     vae = read_json(folder / "vae/config.json")
     return StableDiffusion(
         spec=spec,
@@ -147,7 +192,7 @@ def _read_geometry(
     """Return the geometry, the native side, and what every side must be a multiple of, in px."""
     try:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
-        latent = LatentGeometry(channels=int(unet["in_channels"]), factor=factor)
+        latent = LatentGeometry(channels=int(unet["out_channels"]), factor=factor)
         native_px = int(unet["sample_size"]) * factor
         step_px = factor * 2 ** (len(unet["block_out_channels"]) - 1)
     except (KeyError, TypeError, ValueError) as error:
@@ -173,10 +218,12 @@ def _read_schedule(folder: Path) -> NoiseScheduleConfig:
 
 def _check_configs(folder: Path, unet: dict[str, Any], text_encoder: dict[str, Any]) -> None:
     """Refuse networks whose inputs this family would not fill."""
-    if unet.get("in_channels") != unet.get("out_channels"):
+    taken, returned = unet.get("in_channels"), unet.get("out_channels")
+    # An inpainting network also takes a mask and the latents of what is kept.
+    if not isinstance(returned, int) or taken not in (returned, 2 * returned + 1):
         raise WeightsError(
-            f"{folder}/unet takes {unet.get('in_channels')} channels and returns "
-            f"{unet.get('out_channels')}: an inpainting or editing model, which is not supported."
+            f"{folder}/unet takes {taken} channels and returns {returned}: neither a text-to-image "
+            "nor an inpainting model, which is not supported."
         )
     if unet.get("class_embed_type") or unet.get("addition_embed_type"):
         raise WeightsError(f"{folder}/unet needs class or added embeddings, not supported here.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.arrays import NumpyArrays
+from models.errors import ModelError
 from models.schedules.catalog import compile_solver, scheduler_names
 from models.schedules.config import NoiseScheduleConfig
 from models.spec import LatentGeometry, ModelSpec, SamplingDefaults
@@ -67,6 +68,7 @@ class ToyModel:
     step_delay_s: slept in every `denoise` call, to stand for a slow network.
     on_denoise: called with (latents, timesteps) before each step; what it raises, `denoise` raises.
     on_decode: the same for `decode`, called with the latents.
+    can_encode_image: what it claims; False stands for a folder without an encoder.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class ToyModel:
         step_delay_s: float = 0.0,
         on_denoise: Callable[[Array, NDArray[np.float32]], None] | None = None,
         on_decode: Callable[[Array], None] | None = None,
+        can_encode_image: bool = True,
     ) -> None:
         self.spec = spec if spec is not None else toy_spec()
         self.arrays: ArrayBackend = NumpyArrays()
         self.is_closed = False
+        self.can_encode_image = can_encode_image
         self._step_delay_s = step_delay_s
         self._on_denoise = on_denoise
         self._on_decode = on_decode
@@ -106,15 +110,45 @@ class ToyModel:
         """Compile the public scheduler name; see DiffusionModel.compile_solver."""
         return compile_solver(scheduler, num_inference_steps, self._schedule)
 
-    def denoise(
-        self, latents: Array, timesteps: NDArray[np.float32], prompt_embeds: Array
+    def encode_image(
+        self, pixels: NDArray[np.uint8], blank: NDArray[np.bool_] | None = None
     ) -> Array:
-        """Return the noise (R, 4, h, w) that separates `latents` from the prompt's picture."""
+        """Return (R, 4, h, w): each block's mean colour in [-1, 1], and zeros; `decode` undoes it.
+
+        Raises ModelError if it was told that it cannot.
+        """
+        if not self.can_encode_image:
+            raise ModelError("the toy was told to have no encoder")
+        values = pixels.astype(np.float64) / 127.5 - 1.0
+        if blank is not None:
+            values[blank] = 0.0
+        rows, height_px, width_px, _ = pixels.shape
+        factor = self.spec.latent.factor
+        height, width = height_px // factor, width_px // factor
+        blocks = values.reshape(rows, height, factor, width, factor, 3).mean(axis=(2, 4))
+        latents = np.zeros((rows, 4, height, width), np.float32)
+        latents[:, :3] = np.transpose(blocks, (0, 3, 1, 2))
+        return latents
+
+    def denoise(
+        self,
+        latents: Array,
+        timesteps: NDArray[np.float32],
+        prompt_embeds: Array,
+        inpainting: Array | None = None,
+    ) -> Array:
+        """Return the noise (R, 4, h, w) that separates `latents` from the prompt's picture.
+
+        Where `inpainting` keeps something, that takes the place of the prompt's picture.
+        """
         if self._on_denoise is not None:
             self._on_denoise(latents, timesteps)
         if self._step_delay_s > 0:
             time.sleep(self._step_delay_s)
         denoised = _picture_of(prompt_embeds) + 0.5 * _squash(latents)
+        if inpainting is not None:
+            redraw, kept = inpainting[:, :1], inpainting[:, 1:]
+            denoised = redraw * denoised + (1.0 - redraw) * kept
         alpha_cumprod = np.interp(timesteps, np.arange(1000), self._alphas_cumprod)
         signal = np.sqrt(alpha_cumprod).astype(np.float32)[:, None, None, None]
         noise = np.sqrt(1.0 - alpha_cumprod).astype(np.float32)[:, None, None, None]

@@ -22,15 +22,20 @@ class Runner(Protocol):
 
     Shapes: rows R, tokens T, width D, latents (R, C, h, w), pixels (R, 3, H, W). Arrays are the
     runner's own (`arrays` moves them); token ids and times come from the host. One thread only.
+    `has_vae_encoder`: whether the folder carries what `vae_encoder` needs.
     """
 
     arrays: ArrayBackend
+    has_vae_encoder: bool
 
     def text_encoder(self, input_ids: NDArray[np.int64]) -> Array:
         """Return the last hidden state (R, T, D), final layer norm applied, of ids (R, T)."""
 
     def unet(self, sample: Array, timestep: NDArray[np.float32], prompt_embeds: Array) -> Array:
-        """Return the raw prediction (R, C, h, w) for latents, times (R,) and embeds (R, T, D)."""
+        """Return the raw prediction (R, C, h, w) for times (R,) and embeds (R, T, D).
+
+        sample: as many channels as the network reads, (R, C or more, h, w).
+        """
 
     def vae_decoder(self, latents: Array) -> Array:
         """Return pixels (R, 3, H, W), nominally in [-1, 1], of unscaled latents."""

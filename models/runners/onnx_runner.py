@@ -58,6 +58,7 @@ class OnnxRunner:
         self._text_encoder = self._open(graphs.TEXT_ENCODER)
         self._unet = self._open(graphs.UNET)
         self._vae_decoder = self._open(graphs.VAE_DECODER)
+        self.has_vae_encoder = (folder / graphs.VAE_ENCODER).is_file()
         self._vae_encoder: Any = None
 
     def text_encoder(self, input_ids: NDArray[np.int64]) -> Array:
@@ -78,7 +79,7 @@ class OnnxRunner:
     def vae_encoder(self, pixels: Array) -> Array:
         """Return the posterior's moments (R, 2C, h, w); the graph is loaded on the first call."""
         if self._vae_encoder is None:
-            if not (self._folder / graphs.VAE_ENCODER).is_file():
+            if not self.has_vae_encoder:
                 raise WeightsError(f"{self._folder} has no ONNX graph {graphs.VAE_ENCODER}.")
             self._vae_encoder = self._open(graphs.VAE_ENCODER)
         return _run(self._vae_encoder, {"pixels": pixels})

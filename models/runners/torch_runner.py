@@ -49,9 +49,9 @@ class TorchArrays:
         """Return `indices` as an int64 tensor on the device."""
         return torch.tensor(list(indices), dtype=torch.int64, device=self._device)
 
-    def concat(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Join along the first axis."""
-        return torch.cat(list(parts))
+    def concat(self, parts: Sequence[torch.Tensor], axis: int = 0) -> torch.Tensor:
+        """Join along `axis`."""
+        return torch.cat(list(parts), axis)
 
     def row_std(self, values: torch.Tensor) -> torch.Tensor:
         """Return each row's standard deviation, divided by n - 1, as (rows, 1, 1, 1).
@@ -71,6 +71,8 @@ class TorchRunner:
     thread count and turns off TF32 for the whole process. Raises RunnerUnavailable without CUDA
     when CUDA is asked for, WeightsError for a folder without safetensors.
     """
+
+    has_vae_encoder = True
 
     def __init__(self, folder: Path, options: LoadOptions) -> None:
         if options.device == "cuda" and not torch.cuda.is_available():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -43,20 +43,30 @@ class SolverTable:
     x: the sample, at first standard normal noise times `init_noise_scale`; out: the network's raw
     output after guidance; z: fresh standard normal noise; h: the denoised sample of the step
     before, zero at first. The kind of prediction is folded into the coefficients.
-    Raises ValueError for another shape or a coefficient that is not finite.
+
+    `levels`, (num_steps + 1, 2), says where x stands before each step and at the end, for whoever
+    puts a picture there: x = levels[i, 0] * denoised + levels[i, 1] * noise. `estimates`,
+    (num_steps, 2), says what a step takes for the denoised sample: estimates[i, 0] * x +
+    estimates[i, 1] * out. Both float64 and read-only.
+    Raises ValueError for another shape or a number that is not finite.
     """
 
     coefficients: NDArray[np.float64]
     init_noise_scale: float
+    levels: NDArray[np.float64]
+    estimates: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         """Check the table and protect it against writes."""
         shape = self.coefficients.shape
         if self.coefficients.size == 0 or shape[1:] != (len(Column),):
             raise ValueError(f"a solver table has shape (steps, {len(Column)}), not {shape}")
-        if not np.isfinite(self.coefficients).all():
-            raise ValueError("a solver table must be finite")
-        self.coefficients.setflags(write=False)
+        if self.levels.shape != (shape[0] + 1, 2) or self.estimates.shape != (shape[0], 2):
+            raise ValueError(f"levels or estimates do not fit {shape[0]} steps")
+        for numbers in (self.coefficients, self.levels, self.estimates):
+            if not np.isfinite(numbers).all():
+                raise ValueError("a solver table must be finite")
+            numbers.setflags(write=False)
 
     @property
     def num_steps(self) -> int:
@@ -72,6 +82,20 @@ class SolverTable:
     def uses_history(self) -> bool:
         """Tell whether any step reads the denoised sample of the step before."""
         return bool(self.coefficients[:, Column.C].any())
+
+    def starting_at(self, step_index: int) -> SolverTable:
+        """Return the steps from `step_index` on, for a sample put on `levels[step_index]`.
+
+        Its first step has no history, so it is taken as if the denoised sample had not changed
+        since, which makes a multistep solver's step one of first order.
+        """
+        rows = self.coefficients[step_index:].copy()
+        first = rows[0]
+        first[Column.A] += first[Column.C] * first[Column.P]
+        first[Column.B] += first[Column.C] * first[Column.Q]
+        first[Column.C] = 0.0
+        levels, estimates = self.levels[step_index:], self.estimates[step_index:]
+        return SolverTable(rows, self.init_noise_scale, levels, estimates)
 
 
 def ddim(config: NoiseScheduleConfig, num_inference_steps: int) -> SolverTable:
@@ -104,7 +128,7 @@ def ddim(config: NoiseScheduleConfig, num_inference_steps: int) -> SolverTable:
     table = _blank(steps.astype(np.float64))
     table[:, Column.A] = np.sqrt(then) * denoised.x + np.sqrt(1.0 - then) * noise.x
     table[:, Column.B] = np.sqrt(then) * denoised.out + np.sqrt(1.0 - then) * noise.out
-    return SolverTable(table, init_noise_scale=1.0)
+    return SolverTable(table, 1.0, _levels(alpha, sigma), np.stack(denoised, axis=1))
 
 
 def euler(config: NoiseScheduleConfig, num_inference_steps: int) -> SolverTable:
@@ -138,7 +162,7 @@ def euler_ancestral(config: NoiseScheduleConfig, num_inference_steps: int) -> So
     table = _euler(config, steps, sigmas, target=down)
     coefficients = table.coefficients.copy()
     coefficients[:, Column.D] = up
-    return SolverTable(coefficients, table.init_noise_scale)
+    return replace(table, coefficients=coefficients)
 
 
 def dpmpp_2m(config: NoiseScheduleConfig, num_inference_steps: int) -> SolverTable:
@@ -176,7 +200,9 @@ def flow_match_euler(config: NoiseScheduleConfig, num_inference_steps: int) -> S
     table = _blank(times.astype(np.float64))
     table[:, Column.A] = 1.0
     table[:, Column.B] = np.diff(sigmas)
-    return SolverTable(table, init_noise_scale=1.0)
+    noise = sigmas[:-1].astype(np.float64)
+    estimates = np.stack([np.ones_like(noise), -noise], axis=1)
+    return SolverTable(table, 1.0, _levels(1.0 - noise, noise), estimates)
 
 
 def _blank(timesteps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,6 +210,11 @@ def _blank(timesteps: NDArray[np.float64]) -> NDArray[np.float64]:
     table[:, Column.S] = 1.0
     table[:, Column.T] = timesteps
     return table
+
+
+def _levels(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return both levels before each step, and after the last one the picture without noise."""
+    return np.stack([np.append(signal, 1.0), np.append(noise, 0.0)], axis=1)
 
 
 def _close(sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -220,7 +251,8 @@ def _euler(
     highest = sigmas.max()
     # `leading` does not start at the highest training level, so diffusers adds unit variance.
     init = np.sqrt(highest**2 + 1.0) if spacing == "leading" else highest
-    return SolverTable(table, float(init))
+    estimates = np.stack([denoised.x * scale, denoised.out], axis=1)
+    return SolverTable(table, float(init), _levels(np.ones_like(start), start), estimates)
 
 
 def _dpmpp_2m(
@@ -243,4 +275,5 @@ def _dpmpp_2m(
     table[:, Column.C] = -gain * ahead
     table[:, Column.P] = denoised.x
     table[:, Column.Q] = denoised.out
-    return SolverTable(table, init_noise_scale=1.0)
+    levels = np.stack([alpha, sigmas * alpha], axis=1)
+    return SolverTable(table, 1.0, levels, np.stack(denoised, axis=1))

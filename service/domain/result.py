@@ -50,10 +50,14 @@ class SignedImage:
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """Everything a presenter needs to answer one request."""
+    """Everything a presenter needs to answer one request.
+
+    `warnings`: a sentence for each phrase of the prompt that the model is known not to draw.
+    """
 
     request_id: RequestId
     request: GenerationRequest
     images: tuple[SignedImage, ...]
     created_at: datetime
     prompt_tokens: int
+    warnings: tuple[str, ...] = ()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.domain.events import Outcome, Queued
+from service.domain.events import Queued
+from service.domain.stream import StepsTaken
+from service.engine.editing import solver_table
+from service.engine.mailbox import Mailbox
 from service.engine.request_state import BatchKey, Job
-from service.errors import InvalidRequest, ModelNotFound
+from service.errors import ModelNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from models.interface import DiffusionModel
     from service.domain.events import Observer
@@ -23,46 +28,104 @@ if TYPE_CHECKING:
     from service.errors import ServiceError
 
 
-class _FutureSink:
-    """Carries the terminal result from the engine thread to the loop of whoever waits."""
+@dataclass(frozen=True, slots=True)
+class PreviewReady:
+    """What an image looks like by now, before any mark."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    image_index: int
+    partial_index: int
+    image: DecodedImage
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReady:
+    """One image is finished, before any mark."""
+
+    image_index: int
+    image: DecodedImage
+
+
+TicketEvent = StepsTaken | PreviewReady | ImageReady
+
+
+class _LoopSink:
+    """Implements JobSink: carries results from the engine thread to the loop of whoever waits.
+
+    `is_watched`: whether anyone wants to know of steps. `on_resolved` is called on the loop after
+    the last image.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, is_watched: bool) -> None:
         self._loop = loop
-        self.future: asyncio.Future[tuple[DecodedImage, ...]] = loop.create_future()
+        self._is_watched = is_watched
+        self.mailbox: Mailbox[TicketEvent] = Mailbox()
+        self.on_resolved: Callable[[], None] = lambda: None
+        self._steps = StepsTaken(0, 0)
+        self._is_announced = False
 
-    def resolve(self, images: Sequence[DecodedImage]) -> None:
-        self._call(self.future.set_result, tuple(images))
+    def progressed(self, steps_done: int, steps_total: int) -> None:
+        if not self._is_watched:
+            return
+        # One call at a time is under way to the loop, however fast the engine steps. Written before
+        # the flag is read, and there read after it is cleared, the last step is never lost.
+        self._steps = StepsTaken(steps_done, steps_total)
+        if not self._is_announced:
+            self._is_announced = True
+            self._call(self._put_steps)
+
+    def preview(self, image_index: int, partial_index: int, image: DecodedImage) -> None:
+        self._call(self.mailbox.put, PreviewReady(image_index, partial_index, image))
+
+    def finished(self, image_index: int, image: DecodedImage) -> None:
+        self._call(self.mailbox.put, ImageReady(image_index, image))
+
+    def resolve(self) -> None:
+        self._call(self._settle)
 
     def reject(self, error: ServiceError) -> None:
-        self._call(self.future.set_exception, error)
+        self._call(self.mailbox.close, error)
 
-    def _call(self, setter: Callable[..., None], value: object) -> None:
-        def settle() -> None:
-            if not self.future.done():  # the waiter may have left meanwhile
-                setter(value)
+    def _put_steps(self) -> None:
+        self._is_announced = False
+        self.mailbox.put(self._steps)
 
+    def _settle(self) -> None:
+        self.mailbox.close()
+        self.on_resolved()
+
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(settle)
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
 
 class Ticket:
-    """One submitted request."""
+    """One submitted request. Its events, or its images, can be read once."""
 
-    def __init__(self, job: Job, sink: _FutureSink, queue: AdmissionQueue) -> None:
+    def __init__(self, job: Job, sink: _LoopSink, queue: AdmissionQueue) -> None:
         self._job = job
         self._sink = sink
         self._queue = queue
 
-    async def images(self) -> tuple[DecodedImage, ...]:
-        """Wait for all images, in order; raise the ServiceError the request ended with.
+    async def events(self) -> AsyncGenerator[TicketEvent, None]:
+        """Yield steps and pictures as they come, until all images have been yielded.
 
-        A waiter that is cancelled cancels the request, so the engine never works for nobody.
+        Raises the ServiceError the request ended with. Closing the iterator cancels the request,
+        so the engine never works for nobody.
         """
         try:
-            return await self._sink.future
-        except asyncio.CancelledError:
+            async for event in self._sink.mailbox:
+                yield event
+        finally:
             self.cancel()
-            raise
+
+    async def images(self) -> tuple[DecodedImage, ...]:
+        """Wait for all images, in order; raises and cancels as `events` does."""
+        found: dict[int, DecodedImage] = {}
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                if isinstance(event, ImageReady):
+                    found[event.image_index] = event.image
+        return tuple(found[index] for index in sorted(found))
 
     def cancel(self) -> bool:
         """Ask the engine to stop before its next step; tell whether there was anything to stop."""
@@ -96,24 +159,24 @@ class EngineClient:
         self._seconds_per_image = _MovingAverage()
 
     def submit(
-        self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
+        self,
+        request: GenerationRequest,
+        *,
+        request_id: RequestId,
+        deadline: Deadline,
+        is_watched: bool = False,
     ) -> Ticket:
-        """Queue `request` and return its ticket.
+        """Queue `request` and return its ticket, which reports steps only if it `is_watched`.
 
-        Raises ModelNotFound, InvalidRequest (a step count the scheduler refuses), QueueFull or
-        Draining; then nothing was queued and no event is reported.
+        Raises ModelNotFound, InvalidRequest (see `solver_table`), QueueFull or Draining; then
+        nothing was queued and no event is reported.
         """
         model = self._models.get(request.model_id)
         if model is None:
             raise ModelNotFound(f"No model {request.model_id!r} is served here.", param="model")
-        try:
-            table = model.compile_solver(
-                request.sampling.scheduler, request.sampling.num_inference_steps
-            )
-        except ValueError as exc:
-            raise InvalidRequest(str(exc), param="num_inference_steps") from exc
+        table = solver_table(model, request)
         shape = model.spec.latent.shape(request.width_px, request.height_px)
-        sink = _FutureSink(asyncio.get_running_loop())
+        sink = _LoopSink(asyncio.get_running_loop(), is_watched=is_watched)
         job = Job(
             request_id=request_id,
             request=request,
@@ -125,13 +188,21 @@ class EngineClient:
         )
         self._queue.put(job, retry_after_s=self.estimated_wait_s())
         self._observer.on_event(Queued(request_id))
-        sink.future.add_done_callback(lambda future: self._learn(job, future))
+        sink.on_resolved = lambda: self._learn(job)
         return Ticket(job, sink, self._queue)
+
+    def seconds_for(self, num_images: int) -> float:
+        """Return how long the engine works for `num_images`, from recent ones; 0 before these."""
+        return num_images * self._seconds_per_image.value
 
     def estimated_wait_s(self) -> float:
         """Return how long the work now in the engine will take, from recent images; at least 1."""
+        return max(1.0, self.seconds_of_work())
+
+    def seconds_of_work(self) -> float:
+        """Return the same without the floor: 0 for an idle engine."""
         images = self._queue.depth + self._loop.running_images
-        return max(1.0, images * self._seconds_per_image.value)
+        return images * self._seconds_per_image.value
 
     async def drain(self, poll_s: float = 0.02) -> None:
         """Refuse new requests and return when the last one has left the engine."""
@@ -139,9 +210,7 @@ class EngineClient:
         while not self._loop.is_idle:  # noqa: ASYNC110 - the engine is a thread, not a task
             await asyncio.sleep(poll_s)
 
-    def _learn(self, job: Job, future: asyncio.Future[tuple[DecodedImage, ...]]) -> None:
-        if future.cancelled() or future.exception() is not None or job.outcome != Outcome.DONE:
-            return
+    def _learn(self, job: Job) -> None:
         assert job.admitted_at_s is not None
         running_s = self._clock() - job.admitted_at_s
         # Images share the engine: what one costs is the time divided by how many ran at once.

@@ -10,7 +10,16 @@ from models.guidance import apply_guidance
 from models.noise import initial_noise, step_noise
 from models.schedules.solvers import Column
 from models.stepping import advance
+from service.engine.editing import (
+    encode_source,
+    keep_outside,
+    noised,
+    paste_kept,
+    starting_latents,
+)
+from service.engine.previews import Preview, take_preview
 from service.engine.request_state import ImageState
+from service.engine.slots import SlotTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,32 +32,6 @@ if TYPE_CHECKING:
 
 
 _HISTORY = [Column.C, Column.P, Column.Q]
-
-
-class SlotTable:
-    """Latents `x` and solver history `h` of the running images of one key, on the device.
-
-    Both are (capacity, C, height, width) float32; an image keeps its row from admission to decode.
-    """
-
-    def __init__(self, model: DiffusionModel, key: BatchKey, capacity: int) -> None:
-        self.x: Array = model.arrays.zeros((capacity, *key.latent_shape))
-        self.h: Array = model.arrays.zeros((capacity, *key.latent_shape))
-        self._free = list(range(capacity - 1, -1, -1))
-        self._capacity = capacity
-
-    @property
-    def is_unused(self) -> bool:
-        """Tell whether no image holds a slot."""
-        return len(self._free) == self._capacity
-
-    def acquire(self) -> int:
-        """Return a free slot. Raises IndexError when there is none."""
-        return self._free.pop()
-
-    def release(self, slot: int) -> None:
-        """Give a slot back."""
-        self._free.append(slot)
 
 
 class StepExecutor:
@@ -65,11 +48,13 @@ class StepExecutor:
         self._tables: dict[BatchKey, SlotTable] = {}
 
     def join(self, job: Job, image_index: int) -> ImageState:
-        """Prepare one image: prompt embeddings, a slot, its starting noise.
+        """Prepare one image: prompt embeddings, the picture it edits, a slot, its start.
 
         Whatever fails, no slot stays taken.
         """
         request = job.request
+        if job.source is None:  # one set of latents for all images of the request
+            job.source = encode_source(self._model, request)
         prompt_embeds = self._model.encode_prompt(request.prompt)
         is_guided = job.is_guided
         negative = self._model.encode_prompt(request.negative_prompt) if is_guided else None
@@ -85,12 +70,13 @@ class StepExecutor:
         return state
 
     def _fill(self, table: SlotTable, state: ImageState) -> None:
-        job = state.job
-        noise = initial_noise(state.seed, job.key.latent_shape)
-        start = noise * np.float32(job.table.init_noise_scale)
-        row = self._model.arrays.index([state.slot])
-        table.x[row] = self._model.arrays.from_numpy(start[None])
-        table.h[row] = self._model.arrays.zeros((1, *job.key.latent_shape))
+        job, arrays = state.job, self._model.arrays
+        noise = arrays.from_numpy(initial_noise(state.seed, job.key.latent_shape)[None])
+        row = arrays.index([state.slot])
+        table.x[row] = starting_latents(noise, job.table, job.request.source, job.source)
+        table.h[row] = arrays.zeros((1, *job.key.latent_shape))
+        if job.source is not None and job.source.redraw is not None:
+            state.noise = noise
 
     def leave(self, state: ImageState) -> None:
         """Free the slot of an image that is finished or given up."""
@@ -99,8 +85,8 @@ class StepExecutor:
         if table.is_unused:  # sizes come and go: keep no buffers for one that nobody draws
             del self._tables[state.key]
 
-    def run(self, batch: StepBatch) -> None:
-        """Take one step for every image of `batch`.
+    def run(self, batch: StepBatch) -> list[Preview]:
+        """Take one step for every image of `batch`; return the previews that are due with it.
 
         Nothing is written before the denoiser has answered, so after an exception every image
         still stands before this step and can be run again.
@@ -115,12 +101,21 @@ class StepExecutor:
         output = self._predict(states, scale * latents, steps[:, Column.T])
         history = table.h[rows] if steps[:, _HISTORY].any() else None
         noise = self._noise(states) if steps[:, Column.D].any() else None
-        table.x[rows], history = advance(latents, output, history, noise, update)
+        due = [
+            take_preview(state, latents[i : i + 1], output[i : i + 1])
+            for i, state in enumerate(states)
+        ]
+        x_next, history = advance(latents, output, history, noise, update)
+        for i, state in enumerate(states):
+            if state.noise is not None:
+                x_next[i : i + 1] = _with_kept(state, x_next[i : i + 1])
+        table.x[rows] = x_next
         if history is not None:
             table.h[rows] = history
         for state in states:
             state.step_index += 1
             state.job.steps_done += 1
+        return [preview for preview in due if preview is not None]
 
     def decode(self, state: ImageState) -> NDArray[np.uint8]:
         """Return the finished pixels (height, width, 3) of one image.
@@ -129,11 +124,17 @@ class StepExecutor:
         not a black square.
         """
         table = self._tables[state.key]
-        latents = table.x[self._model.arrays.index([state.slot])]
+        return self._decode(state, table.x[self._model.arrays.index([state.slot])])
+
+    def decode_preview(self, preview: Preview) -> NDArray[np.uint8]:
+        """Return the pixels (height, width, 3) of a preview. Raises FloatingPointError as well."""
+        return self._decode(preview.state, preview.latents)
+
+    def _decode(self, state: ImageState, latents: Array) -> NDArray[np.uint8]:
         if not np.isfinite(self._model.arrays.to_numpy(latents)).all():
             raise FloatingPointError("latents are not finite")
         pixels: NDArray[np.uint8] = self._model.decode(latents)[0]
-        return pixels
+        return paste_kept(pixels, state.job.request.source)
 
     def _predict(
         self, states: Sequence[ImageState], scaled: Array, timesteps: NDArray[np.float32]
@@ -141,24 +142,30 @@ class StepExecutor:
         """Call the denoiser once for all rows and combine guided pairs."""
         arrays = self._model.arrays
         guided = [i for i, state in enumerate(states) if state.job.is_guided]
+        count = len(states) + len(guided)
+        padding = max(0, self._max_rows - count) if self._pin_rows else 0
+        # Whose row is whose: the images, once more those that are guided, fillers.
+        order = [*range(len(states)), *guided, *[0] * padding]
         embeds = [state.prompt_embeds for state in states]
         embeds += [states[i].negative_embeds for i in guided]
-        inputs = [scaled, scaled[arrays.index(guided)]] if guided else [scaled]
-        times = np.concatenate([timesteps, timesteps[guided]]) if guided else timesteps
-        count = len(embeds)
-        if self._pin_rows and count < self._max_rows:
-            padding = self._max_rows - count
-            embeds += [embeds[-1]] * padding
-            inputs += [inputs[0][:1]] * padding
-            times = np.concatenate([times, np.full(padding, times[0], np.float32)])
-        rows = inputs[0] if len(inputs) == 1 else arrays.concat(inputs)
-        output = self._model.denoise(rows, times, arrays.concat(embeds))
+        embeds += [embeds[0]] * padding
+        rows = scaled[arrays.index(order)] if len(order) > len(states) else scaled
+        output = self._model.denoise(
+            rows, timesteps[order], arrays.concat(embeds), self._inpainting(states, order)
+        )
         predicted = output[: len(states)]
         if guided:
             pairs = arrays.index(guided)
             uncond = output[len(states) : count]
             predicted[pairs] = self._guide(states, guided, predicted[pairs], uncond)
         return predicted
+
+    def _inpainting(self, states: Sequence[ImageState], order: Sequence[int]) -> Array | None:
+        """Return what an inpainting network reads beside each row; None for other networks."""
+        if not self._model.spec.takes_mask:
+            return None
+        beside = [state.source.inpainting for state in states if state.source is not None]
+        return self._model.arrays.concat([beside[i] for i in order])
 
     def _guide(
         self, states: Sequence[ImageState], guided: Sequence[int], cond: Array, uncond: Array
@@ -182,6 +189,14 @@ class StepExecutor:
             if _coefficients(state)[Column.D] != 0:
                 draws[row] = step_noise(state.seed, state.step_index, state.key.latent_shape)
         return self._model.arrays.from_numpy(draws)
+
+
+def _with_kept(state: ImageState, x: Array) -> Array:
+    """Return `x` with what is kept put back at the level of the next step."""
+    source = state.source
+    assert source is not None
+    kept = noised(source.clean, state.noise, state.job.table, state.step_index + 1)
+    return keep_outside(x, kept, source.redraw)
 
 
 def _column(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.errors import ModelOutOfMemory
-from service.domain.events import Admitted, Decoded, Finished, Outcome, StepDone
-from service.domain.result import DecodedImage
+from service.domain.events import Admitted, Finished, Outcome, StepDone
 from service.engine.batching import BatchPlanner, RowBudget, StepBatch
+from service.engine.decoding import DecodeQueue
+from service.engine.endings import Ending, failure, left
 from service.engine.executor import StepExecutor
-from service.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    DeviceOutOfMemory,
-    Draining,
-    InternalError,
-    ServiceError,
-)
+from service.errors import Draining, InternalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,14 +23,6 @@ if TYPE_CHECKING:
     from service.engine.request_state import ImageState, Job
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """How a job ends when it does not end well."""
-
-    outcome: Outcome
-    error: ServiceError
 
 
 class EngineLoop:
@@ -70,7 +52,7 @@ class EngineLoop:
             for name, model in models.items()
         }
         self._active: list[ImageState] = []
-        self._undecoded: deque[ImageState] = deque()
+        self._undecoded = DecodeQueue(self._executors, observer, clock)
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.last_tick_at_s = clock()
@@ -88,7 +70,11 @@ class EngineLoop:
     @property
     def running_images(self) -> int:
         """Return the number of images that hold a slot."""
-        return len(self._active) + len(self._undecoded)
+        return len(self._running)
+
+    @property
+    def _running(self) -> list[ImageState]:
+        return [*self._active, *self._undecoded.states]
 
     def start(self) -> None:
         """Start the engine thread."""
@@ -103,7 +89,7 @@ class EngineLoop:
         if self._thread.is_alive():  # a call that does not return: its state is not ours to touch
             logger.error("the engine thread did not stop within %.1f s", timeout_s)
             return
-        self._end_all(_Ending(Outcome.FAILED, Draining("The server is shutting down.")))
+        self._end_all(Ending(Outcome.FAILED, Draining("The server is shutting down.")))
 
     def tick(self) -> bool:
         """Do one turn: drop, admit, step, decode. Return whether there was anything to do."""
@@ -123,7 +109,7 @@ class EngineLoop:
             except Exception:
                 # Whatever went wrong, nobody may wait forever: answer all, then go on.
                 logger.exception("engine tick failed")
-                self._end_all(_Ending(Outcome.FAILED, InternalError("The engine failed.")))
+                self._end_all(Ending(Outcome.FAILED, InternalError("The engine failed.")))
                 is_busy = True
             if not is_busy:
                 self._queue.wait(None)
@@ -135,27 +121,20 @@ class EngineLoop:
             return job.cancel_requested or job.deadline.is_past(now_s)
 
         leaving = {id(job): job for job in self._queue.remove_where(should_leave)}
-        running = (state.job for state in [*self._active, *self._undecoded])
+        running = (state.job for state in self._running)
         leaving |= {id(job): job for job in running if should_leave(job)}
         for job in leaving.values():
-            if job.cancel_requested:
-                ending = _Ending(Outcome.CANCELLED, Cancelled("The request was cancelled."))
-            else:
-                ending = _Ending(
-                    Outcome.EXPIRED,
-                    DeadlineExceeded("The deadline passed before the picture was finished."),
-                )
-            self._end(job, ending)
+            self._end(job, left(job))
 
     def _admit(self) -> None:
         while (head := self._queue.head()) is not None:
-            if not self._budget.has_room([*self._active, *self._undecoded], head):
+            if not self._budget.has_room(self._running, head):
                 return
             job, image_index = self._queue.take()
             try:
                 state = self._executors[job.key.model_id].join(job, image_index)
             except Exception as exc:  # noqa: BLE001 - the tick's boundary: one job's failure
-                self._end(job, _failure(exc, "could not be prepared"))
+                self._end(job, failure(exc, "could not be prepared"))
                 continue
             self._active.append(state)
             if job.admitted_at_s is None:
@@ -166,16 +145,20 @@ class EngineLoop:
     def _step(self, batch: StepBatch) -> None:
         started_s = self._clock()
         try:
-            self._executors[batch.key.model_id].run(batch)
+            previews = self._executors[batch.key.model_id].run(batch)
         except Exception as exc:  # noqa: BLE001 - the tick's boundary
             self._survive(batch, exc)
         else:
             step_s = self._clock() - started_s
             event = StepDone(str(batch.key), batch.rows, len(batch.states), step_s)
             self._observer.on_event(event)
+            for job in _unique(state.job for state in batch.states):
+                job.sink.progressed(job.steps_done, job.steps_total)
+            for preview in previews:
+                self._undecoded.add(preview)
         for state in [state for state in self._active if state.is_denoised]:
             self._active.remove(state)
-            self._undecoded.append(state)
+            self._undecoded.add(state)
 
     def _survive(self, batch: StepBatch, exc: Exception) -> None:
         """Find out whose fault a failed call was: run its images one by one.
@@ -183,7 +166,7 @@ class EngineLoop:
         A failed call has changed nothing, so this costs the neighbours time and no bits.
         """
         if len(batch.states) == 1:
-            self._end(batch.states[0].job, _failure(exc, "failed while denoising"))
+            self._end(batch.states[0].job, failure(exc, "failed while denoising"))
             return
         logger.warning("a batch of %d rows failed, retrying its images alone", batch.rows)
         for state in batch.states:
@@ -191,49 +174,37 @@ class EngineLoop:
                 self._step(StepBatch(batch.key, (state,)))
 
     def _decode(self, at_most: int | None) -> None:
-        """Decode finished images; only a few per tick while others are still stepping."""
+        """Decode what waits; only a few per tick while others are still stepping."""
         count = len(self._undecoded) if at_most is None else min(at_most, len(self._undecoded))
         for _ in range(count):
             if not self._undecoded:  # a failed decode ends the job's other images as well
                 return
-            state = self._undecoded[0]
-            started_s = self._clock()
+            job = self._undecoded.next_job()
             try:
-                pixels = self._executors[state.key.model_id].decode(state)
+                self._undecoded.decode_next()
             except Exception as exc:  # noqa: BLE001 - the tick's boundary
-                self._end(state.job, _failure(exc, "could not be decoded"))
+                self._end(job, failure(exc, "could not be decoded"))
                 continue
-            self._undecoded.popleft()
-            self._executors[state.key.model_id].leave(state)
-            self._observer.on_event(Decoded(1, self._clock() - started_s))
-            digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-            state.job.images[state.image_index] = DecodedImage(pixels, digest, state.seed)
-            self._finish_if_complete(state.job)
+            if job.images_left == 0:
+                job.outcome = Outcome.DONE
+                self._report_finished(job)
+                job.sink.resolve()
 
-    def _finish_if_complete(self, job: Job) -> None:
-        images = [image for image in job.images if image is not None]
-        if len(images) == len(job.images):
-            job.outcome = Outcome.DONE
-            self._report_finished(job)
-            job.sink.resolve(images)
-
-    def _end(self, job: Job, ending: _Ending) -> None:
+    def _end(self, job: Job, ending: Ending) -> None:
         """Free everything the job holds and answer it, unless it has been answered."""
         self._queue.remove_where(lambda waiting: waiting is job)
-        for state in [state for state in [*self._active, *self._undecoded] if state.job is job]:
-            if state in self._active:
-                self._active.remove(state)
-            else:
-                self._undecoded.remove(state)
+        for state in [state for state in self._active if state.job is job]:
+            self._active.remove(state)
             self._executors[state.key.model_id].leave(state)
+        self._undecoded.forget(job)
         if job.outcome is None:
             job.outcome = ending.outcome
             self._report_finished(job)
             job.sink.reject(ending.error)
 
-    def _end_all(self, ending: _Ending) -> None:
+    def _end_all(self, ending: Ending) -> None:
         waiting = self._queue.remove_where(lambda _: True)
-        running = [state.job for state in [*self._active, *self._undecoded]]
+        running = [state.job for state in self._running]
         for job in _unique([*waiting, *running]):
             self._end(job, ending)
 
@@ -255,16 +226,3 @@ def _unique(jobs: Iterable[Job]) -> list[Job]:
 def _native_positions(model: DiffusionModel) -> int:
     _, height, width = model.spec.latent.shape(*model.spec.default_size_px)
     return height * width
-
-
-def _failure(exc: Exception, what: str) -> _Ending:
-    """Map a runner's exception, once, at this boundary."""
-    if isinstance(exc, ModelOutOfMemory):
-        error: ServiceError = DeviceOutOfMemory(
-            "The device has too little memory for this request; try fewer or smaller images.",
-            retry_after_s=1.0,
-        )
-    else:
-        logger.error("a request %s", what, exc_info=exc)
-        error = InternalError(f"The picture {what}.")
-    return _Ending(Outcome.FAILED, error)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from service.domain.progress import Phase, Progress
+from service.engine.previews import preview_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from models.schedules.solvers import SolverTable
     from service.domain.events import Outcome
     from service.domain.identity import Deadline, RequestId
     from service.domain.request import GenerationRequest
     from service.domain.result import DecodedImage
+    from service.engine.editing import EncodedSource
     from service.errors import ServiceError
 
 
@@ -33,18 +33,34 @@ class BatchKey(NamedTuple):
 
 
 class JobSink(Protocol):
-    """Where the one terminal result of a job goes. Called once, on the engine thread."""
+    """Where the results of a job go. Called on the engine thread; must not block or raise.
 
-    def resolve(self, images: Sequence[DecodedImage]) -> None:
-        """Hand over all images of the request."""
+    `resolve` or `reject` is called once, after everything else.
+    """
+
+    def progressed(self, steps_done: int, steps_total: int) -> None:
+        """Take note that some of its images took a step; both count over all images."""
+
+    def preview(self, image_index: int, partial_index: int, image: DecodedImage) -> None:
+        """Hand over what an image looks like by now."""
+
+    def finished(self, image_index: int, image: DecodedImage) -> None:
+        """Hand over one finished image; every image of the request, before `resolve`."""
+
+    def resolve(self) -> None:
+        """Say that all images have been handed over."""
 
     def reject(self, error: ServiceError) -> None:
-        """Hand over why there are none."""
+        """Say why there will be no more of them."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One submitted request. Only the engine thread changes it, `cancel_requested` excepted."""
+    """One submitted request. Only the engine thread changes it, `cancel_requested` excepted.
+
+    `table`: the steps it takes (`editing.solver_table`). `source`: the latents it starts from, from
+    the admission of its first image on, if it is an edit.
+    """
 
     request_id: RequestId
     request: GenerationRequest
@@ -53,15 +69,18 @@ class Job:
     deadline: Deadline
     sink: JobSink
     submitted_at_s: float
-    images: list[DecodedImage | None] = field(init=False)
+    images_left: int = field(init=False)
+    preview_steps: tuple[int, ...] = field(init=False)
+    source: EncodedSource | None = None
     cancel_requested: bool = False
     admitted_at_s: float | None = None
     outcome: Outcome | None = None
     steps_done: int = 0
 
     def __post_init__(self) -> None:
-        """Make room for one result per image."""
-        self.images = [None] * self.request.num_images
+        """Derive what is left to do and when to show it."""
+        self.images_left = self.request.num_images
+        self.preview_steps = preview_steps(self.table.num_steps, self.request.num_previews)
 
     @property
     def is_guided(self) -> bool:
@@ -91,6 +110,7 @@ class ImageState:
     """One image while it is being denoised; its latents live in slot `slot` of its key's table.
 
     `prompt_embeds`, `negative_embeds`: native arrays (1, T, D); the latter None without guidance.
+    `noise`: what it started from, (1, C, h, w), if part of a picture is kept; else None.
     """
 
     job: Job
@@ -98,12 +118,18 @@ class ImageState:
     slot: int
     prompt_embeds: Any
     negative_embeds: Any | None
+    noise: Any | None = None
     step_index: int = 0
 
     @property
     def seed(self) -> int:
         """Return the seed of this one image."""
         return self.job.request.sampling.seed + self.image_index
+
+    @property
+    def source(self) -> EncodedSource | None:
+        """Return the latents of the picture it starts from, if there is one."""
+        return self.job.source
 
     @property
     def key(self) -> BatchKey:

@@ -57,18 +57,21 @@ class ClosedLoop:
         watermark_id: int,
         options: OutputOptions,
         spent_s: dict[str, float] | None = None,
+        *,
+        is_altered: bool = False,
     ) -> MarkedFile:
         """Return the file with the faintest mark that is enough.
 
-        `spent_s`: seconds are added to its "watermark" and "encode". Raises WatermarkFailed when
-        no strength can be read back, EncodingFailed when the file cannot be made or decoded.
+        `spent_s`: seconds are added to its "watermark" and "encode". `is_altered`: what mark and
+        file say of the picture: altered, or else created. Raises WatermarkFailed when no strength
+        can be read back, EncodingFailed when the file cannot be made or decoded.
         """
         spent_s = {} if spent_s is None else spent_s
         for strength in range(self._watermarker.max_strength + 1):
             with _adding_to(spent_s, "watermark"):
-                marked = self._embedded(pixels, watermark_id, strength)
+                marked = self._embedded(pixels, watermark_id, strength, is_altered=is_altered)
             with _adding_to(spent_s, "encode"):
-                content = encode_pixels(marked, options)
+                content = encode_pixels(marked, options, is_altered=is_altered)
                 decoded = decoded_like(content, marked, EncodingFailed)
             with _adding_to(spent_s, "watermark"):
                 reading = self._read(decoded, watermark_id)
@@ -87,9 +90,13 @@ class ClosedLoop:
         copy = recompressed(decoded, margin.jpeg_quality)
         return self._read(copy, watermark_id) is not None
 
-    def _embedded(self, pixels: Pixels, watermark_id: int, strength: int) -> Pixels:
+    def _embedded(
+        self, pixels: Pixels, watermark_id: int, strength: int, *, is_altered: bool
+    ) -> Pixels:
         try:
-            return self._watermarker.embed(pixels, watermark_id, strength=strength)
+            return self._watermarker.embed(
+                pixels, watermark_id, is_altered=is_altered, strength=strength
+            )
         except ValueError as error:
             raise WatermarkFailed("The picture cannot carry a watermark.") from error
 

@@ -36,6 +36,7 @@ _MAX_TEXT_CHARS = 300
 _MAX_ITEMS = 64
 
 _UNTRUSTED = "signingCredential.untrusted"
+UNREADABLE = "unreadable"
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class CredentialReader:
             if _MANIFEST_STORE_MARKER not in content:  # the file is damaged, not its credentials
                 return CredentialReport(CredentialState.ABSENT, present=False)
             logger.info("unreadable credentials: %s", error)
-            return CredentialReport(CredentialState.INVALID, present=True, failures=("unreadable",))
+            return CredentialReport(CredentialState.INVALID, present=True, failures=(UNREADABLE,))
         return _report(store)
 
     def close(self) -> None:
@@ -148,6 +149,7 @@ def _generation(assertions: list[dict[str, Any]]) -> GenerationClaim | None:
                 created_or_altered=_text(fields.get("created_or_altered")),
                 output_id=_text(fields.get("output_id")),
                 time=_text(fields.get("time")),
+                preview=True if fields.get("preview") is True else None,
             )
     return None
 
@@ -156,10 +158,10 @@ def _ingredient(ingredient: dict[str, Any]) -> IngredientReport:
     manifest_id = _text(ingredient.get("active_manifest"))
     results = _mapping(_mapping(ingredient.get("validation_results")).get("activeManifest"))
     failures = _codes(results, "failure")
-    if manifest_id is None:
-        state = CredentialState.ABSENT
-    elif any(code != _UNTRUSTED for code in failures):
+    if any(code != _UNTRUSTED for code in failures):  # also of one that could not be taken over
         state = CredentialState.INVALID
+    elif manifest_id is None:
+        state = CredentialState.ABSENT
     elif failures or not results:
         state = CredentialState.VALID
     else:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from service.domain.request import OutputOptions
     from service.domain.result import Pixels
 
+# IPTC NewsCodes, vocabulary "Digital Source Type".
+_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype"
+CREATED_SOURCE_TYPE = f"{_SOURCE_TYPES}/trainedAlgorithmicMedia"
+COMPOSITE_SOURCE_TYPE = f"{_SOURCE_TYPES}/compositeWithTrainedAlgorithmicMedia"
+
 # Read by software that knows IPTC's photo metadata but not C2PA. Source: IPTC Photo Metadata
 # Standard 2025.1, property "Digital Source Type".
 _XMP = (
@@ -23,8 +28,7 @@ _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-    " Iptc4xmpExt:DigitalSourceType="
-    '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    ' Iptc4xmpExt:DigitalSourceType="{source_type}"/>'
     "</rdf:RDF></x:xmpmeta>"
     '<?xpacket end="r"?>'
 )
@@ -44,19 +48,22 @@ _WEBP_QUALITY = (75, 100)
 _WEBP_METHOD = 4
 
 
-def encode_pixels(pixels: Pixels, options: OutputOptions) -> bytes:
+def encode_pixels(pixels: Pixels, options: OutputOptions, *, is_altered: bool = False) -> bytes:
     """Return a picture file without C2PA data, with the IPTC digital source type in XMP.
 
     pixels: uint8 RGB, (height_px, width_px, 3). `options.compression` has OpenAI's direction: 100
     is the best quality, 0 the smallest file; it is spread over the range of JPEG and WebP quality
     in which a picture and its watermark hold up, and PNG ignores it. JPEG is written without
-    chroma subsampling, which would smear the edges of flat art. Raises EncodingFailed.
+    chroma subsampling, which would smear the edges of flat art. `is_altered`: the picture was made
+    from another one. Raises EncodingFailed.
     """
     buffer = BytesIO()
+    source_type = COMPOSITE_SOURCE_TYPE if is_altered else CREATED_SOURCE_TYPE
+    xmp = _XMP.format(source_type=source_type)
     try:
         image = Image.fromarray(pixels)
         if options.format is OutputFormat.PNG:
-            _save_png(image, buffer)
+            _save_png(image, buffer, xmp)
         elif options.format is OutputFormat.JPEG:
             quality = _quality(options.compression, _JPEG_QUALITY)
             image.save(
@@ -65,11 +72,11 @@ def encode_pixels(pixels: Pixels, options: OutputOptions) -> bytes:
                 quality=quality,
                 subsampling="4:4:4",
                 optimize=True,
-                xmp=_XMP.encode(),
+                xmp=xmp.encode(),
             )
         else:
             quality = _quality(options.compression, _WEBP_QUALITY)
-            image.save(buffer, "WEBP", quality=quality, method=_WEBP_METHOD, xmp=_XMP.encode())
+            image.save(buffer, "WEBP", quality=quality, method=_WEBP_METHOD, xmp=xmp.encode())
     except (OSError, ValueError, TypeError, MemoryError) as error:
         raise EncodingFailed("The picture could not be encoded.") from error
     return buffer.getvalue()
@@ -85,9 +92,9 @@ def recompressed(pixels: Pixels, jpeg_quality: int) -> Pixels:
     return np.asarray(Image.open(buffer))
 
 
-def _save_png(image: Image.Image, buffer: BytesIO) -> None:
+def _save_png(image: Image.Image, buffer: BytesIO, xmp: str) -> None:
     metadata = PngInfo()
-    metadata.add_itxt("XML:com.adobe.xmp", _XMP)
+    metadata.add_itxt("XML:com.adobe.xmp", xmp)
     is_large = min(image.size) >= _PNG_FAST_FROM_PX
     level = _PNG_FAST_LEVEL if is_large else _PNG_SMALL_LEVEL
     image.save(buffer, "PNG", compress_level=level, pnginfo=metadata)

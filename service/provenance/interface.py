@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.domain.identity import OutputId
-    from service.domain.request import OutputFormat
+    from service.domain.request import Original, OutputFormat
     from service.domain.result import Pixels
 
 
@@ -58,7 +58,11 @@ class Watermarker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GenerationFacts:
-    """What the manifest says about how the picture came to be. Holds no prompt."""
+    """What the manifest says about how the picture came to be. Holds no prompt.
+
+    `originals`: the pictures it was made from, the edited one first; none if it was made from text.
+    `is_preview`: it shows an image that was not finished yet.
+    """
 
     output_id: OutputId
     model_id: str
@@ -66,7 +70,13 @@ class GenerationFacts:
     created_at: datetime
     watermark_id: int
     watermark_profile: str
-    is_altered: bool = False
+    originals: tuple[Original, ...] = ()
+    is_preview: bool = False
+
+    @property
+    def is_altered(self) -> bool:
+        """Tell whether it is a picture altered, not one created."""
+        return bool(self.originals)
 
 
 @dataclass(frozen=True, slots=True)

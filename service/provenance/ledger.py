@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from service.domain.identity import OutputId, RequestId
     from service.provenance.options import LedgerOptions
 
+# What the output is: made from text, made from another picture, or either of them unfinished.
+OutputKind = Literal["created", "altered", "preview"]
+
 _FILE_NAME = "ledger.sqlite3"
 _BUSY_TIMEOUT_MS = 5000
 
@@ -52,7 +55,7 @@ class OutputRecord:
     size_bytes: int
     model_id: str
     model_revision: str
-    kind: Literal["created", "altered"]
+    kind: OutputKind
     seed: int
     created_at: datetime
 

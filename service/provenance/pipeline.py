@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from service.domain.identity import OutputId, RequestId
-    from service.domain.request import OutputOptions
+    from service.domain.request import Original, OutputOptions
     from service.domain.result import DecodedImage, Pixels
     from service.provenance.closed_loop import MarkMargin
     from service.provenance.interface import SignedContent, Signer, Watermarker
-    from service.provenance.ledger import Ledger
+    from service.provenance.ledger import Ledger, OutputKind
 
 MARKING_STAGES = ("watermark", "encode", "sign", "ledger")
 
@@ -39,12 +39,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MarkingRequest:
-    """What the marks say about a picture besides the picture itself."""
+    """What the marks say about a picture besides the picture itself.
+
+    `originals`: the pictures it was made from, the edited one first; none if it was made from text.
+    `is_preview`: it is not finished.
+    """
 
     request_id: RequestId
     model_id: str
     model_revision: str
     output: OutputOptions
+    originals: tuple[Original, ...] = ()
+    is_preview: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ class MarkingPipeline:
         height_px, width_px, _ = image.pixels.shape
         bits = self._watermarker.id_bits(width_px, height_px)
         watermark_id = self._sources.draw_bits(bits)
-        marked = self._watermarked(image.pixels, watermark_id, request.output)
+        marked = self._watermarked(image.pixels, watermark_id, request)
         facts = GenerationFacts(
             output_id=self._sources.new_output_id(),
             model_id=request.model_id,
@@ -111,6 +117,8 @@ class MarkingPipeline:
             created_at=self._sources.now(),
             watermark_id=watermark_id,
             watermark_profile=marked.reading.profile,
+            originals=request.originals,
+            is_preview=request.is_preview,
         )
         with self._timed("sign"):
             signed = self._signer.sign(marked.content, request.output.format, facts)
@@ -133,11 +141,19 @@ class MarkingPipeline:
             self._ledger.record(_record(finished, request))
         return finished
 
-    def _watermarked(self, pixels: Pixels, watermark_id: int, options: OutputOptions) -> MarkedFile:
+    def _watermarked(
+        self, pixels: Pixels, watermark_id: int, request: MarkingRequest
+    ) -> MarkedFile:
         # Both stages are observed once a picture, whatever the number of rounds.
         spent_s = {"watermark": 0.0, "encode": 0.0}
         try:
-            return self._closed_loop.mark(pixels, watermark_id, options, spent_s)
+            return self._closed_loop.mark(
+                pixels,
+                watermark_id,
+                request.output,
+                spent_s,
+                is_altered=bool(request.originals),
+            )
         finally:
             for stage, seconds in spent_s.items():
                 self._observe(stage, seconds)
@@ -176,7 +192,13 @@ def _record(image: SignedImage, request: MarkingRequest) -> OutputRecord:
         size_bytes=len(image.content),
         model_id=request.model_id,
         model_revision=request.model_revision,
-        kind="created",
+        kind=_kind(request),
         seed=image.seed,
         created_at=image.created_at,
     )
+
+
+def _kind(request: MarkingRequest) -> OutputKind:
+    if request.is_preview:
+        return "preview"
+    return "altered" if request.originals else "created"

@@ -47,7 +47,10 @@ class IngredientReport:
 
 @dataclass(frozen=True, slots=True)
 class GenerationClaim:
-    """What our own assertion in the manifest says. Worth as much as the manifest's state."""
+    """What our own assertion in the manifest says. Worth as much as the manifest's state.
+
+    `preview`: true for a picture that shows an unfinished one.
+    """
 
     provider: str | None = None
     system: str | None = None
@@ -57,6 +60,7 @@ class GenerationClaim:
     created_or_altered: str | None = None
     output_id: str | None = None
     time: str | None = None
+    preview: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,26 @@ from c2pa import Signer as LibrarySigner
 from service.domain.identity import new_output_id
 from service.domain.request import OutputFormat, OutputOptions
 from service.errors import ConfigurationError, SigningFailed
-from service.provenance.credentials import CredentialReader, c2pa_settings
+from service.provenance.credentials import UNREADABLE, CredentialReader, c2pa_settings
 from service.provenance.encode import encode_pixels
 from service.provenance.interface import GenerationFacts, SignedContent
-from service.provenance.manifest import generation_manifest
-from service.provenance.report import CredentialState
+from service.provenance.manifest import (
+    described_ingredient,
+    generation_manifest,
+    ingredients,
+)
+from service.provenance.report import CredentialReport, CredentialState
 
 if TYPE_CHECKING:
+    from service.domain.request import Original
     from service.provenance.keys import SigningMaterial
     from service.provenance.manifest import SystemIdentity
 
 _SELF_TEST_SIDE_PX = 16
+# An edit of an edit adds 7 KB. What strangers put into their credentials has no limit, and would
+# be in every picture of the request.
+_MAX_CREDENTIALS_BYTES = 2 * 1024 * 1024
+_FORMATS = {fmt.mime_type: fmt for fmt in OutputFormat}
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +63,21 @@ class C2paSigner:
     def sign(self, content: bytes, fmt: OutputFormat, facts: GenerationFacts) -> SignedContent:
         """Return `content` with credentials, read back from the very bytes that are returned.
 
+        What the originals carry is kept with them, judged as it is: a broken credential of theirs
+        is recorded as broken and hinders nothing.
         Raises SigningFailed unless they read Trusted, without failures, and are these `facts`'.
-        Raises ValueError for an altered picture (see `generation_manifest`).
         """
-        manifest = generation_manifest(facts, fmt, self._system)
-        target = BytesIO()
-        try:
-            with Builder(json.dumps(manifest), context=self._context) as builder:
-                builder.sign(fmt.mime_type, BytesIO(content), target)
-        except C2paError as error:
-            logger.exception("signing failed", extra={"output_id": facts.output_id})
-            raise SigningFailed("The picture could not be signed.") from error
-        signed = target.getvalue()
-        return SignedContent(signed, self._read_back(signed, fmt, facts))
+        failed: C2paError | None = None
+        for kept in self._keepable(facts):
+            try:
+                signed = self._build(content, fmt, facts, kept)
+            except C2paError as error:
+                failed = error
+                continue
+            if not kept or len(signed) - len(content) <= _MAX_CREDENTIALS_BYTES:
+                return SignedContent(signed, self._read_back(signed, fmt, facts))
+        logger.error("signing failed", exc_info=failed, extra={"output_id": facts.output_id})
+        raise SigningFailed("The picture could not be signed.") from failed
 
     def self_test(self) -> None:
         """Sign a tiny picture in every format. Raises ConfigurationError if one is not Trusted.
@@ -97,6 +108,47 @@ class C2paSigner:
         """Free the library's contexts. No signing may be under way."""
         self._context.close()
         self._reader.close()
+
+    def _build(
+        self, content: bytes, fmt: OutputFormat, facts: GenerationFacts, kept: frozenset[int]
+    ) -> bytes:
+        """Return the signed picture; originals outside `kept` are described, not taken over."""
+        manifest = generation_manifest(facts, fmt, self._system)
+        inputs = list(enumerate(ingredients(facts)))
+        manifest["ingredients"] = [
+            described_ingredient(definition, original)
+            for index, (definition, original) in inputs
+            if index not in kept
+        ]
+        target = BytesIO()
+        with Builder(json.dumps(manifest), context=self._context) as builder:
+            for index, (definition, original) in inputs:
+                if index in kept:
+                    source = BytesIO(original.content)
+                    builder.add_ingredient(json.dumps(definition), original.mime_type, source)
+            builder.sign(fmt.mime_type, BytesIO(content), target)
+        return target.getvalue()
+
+    def _keepable(self, facts: GenerationFacts) -> list[frozenset[int]]:
+        """Return which originals to take over with their credentials, first choice first.
+
+        All that can be read; the library refuses a few of those that it reads as broken, so then
+        all that hold; then none.
+        """
+        found = list(enumerate(self._read_original(original) for original in facts.originals))
+        holding = (CredentialState.TRUSTED, CredentialState.VALID)
+        choices = (
+            frozenset(index for index, report in found if report.failures != (UNREADABLE,)),
+            frozenset(index for index, report in found if report.state in holding),
+            frozenset[int](),
+        )
+        return list(dict.fromkeys(choices))
+
+    def _read_original(self, original: Original) -> CredentialReport:
+        fmt = _FORMATS.get(original.mime_type)
+        if fmt is None:
+            return CredentialReport(CredentialState.INVALID, present=False, failures=(UNREADABLE,))
+        return self._reader.read(original.content, fmt)
 
     def _read_back(self, signed: bytes, fmt: OutputFormat, facts: GenerationFacts) -> str:
         found = self._reader.read(signed, fmt)

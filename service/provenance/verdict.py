@@ -148,8 +148,29 @@ def _remarks(evidence: Evidence, verdict: Verdict) -> list[str]:
         )
     if any(item.state is CredentialState.INVALID for item in credentials.ingredients):
         notes.append("A picture it was made from had credentials that do not verify.")
+    notes += _origin_notes(evidence, verdict)
     if verdict is Verdict.NO_EVIDENCE:
         notes.append(ABSENCE_NOTE)
+    return notes
+
+
+def _origin_notes(evidence: Evidence, verdict: Verdict) -> list[str]:
+    """Say of an output of ours how it came to be, if not from text alone and to its end."""
+    if verdict is Verdict.BY_US:
+        signed, claim = evidence.signed_output, evidence.credentials.generation
+        kinds = set() if signed is None else {signed.kind}
+        if claim is not None:
+            kinds |= {"altered"} if claim.created_or_altered == "altered" else set()
+            kinds |= {"preview"} if claim.preview else set()
+    elif verdict is Verdict.BY_US_ALTERED and not evidence.watermark.is_weak:
+        kinds = {output.kind for output in evidence.marked_outputs}
+    else:
+        return []
+    notes = []
+    if "altered" in kinds:
+        notes.append("Our output was made by editing another picture, which its manifest names.")
+    if "preview" in kinds:
+        notes.append("Our output is a preview: it shows a picture before it was finished.")
     return notes
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from service.errors import Cancelled, Draining, QueueFull, ServiceError
+from service.domain.stream import Completed, FinishedImage
+from service.errors import Cancelled, Draining, QueueFull, RateLimited, ServiceError
 from service.telemetry.metric_table import (
     ADMISSION_REFUSALS,
     IMAGES,
@@ -16,12 +18,13 @@ from service.telemetry.metric_table import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from service.domain.identity import Deadline, RequestId
     from service.domain.progress import Progress
     from service.domain.request import GenerationRequest
-    from service.domain.result import GenerationResult
+    from service.domain.result import GenerationResult, SignedImage
+    from service.domain.stream import StreamEvent
     from service.telemetry.metrics import Metrics
 
 
@@ -32,6 +35,15 @@ class Generation(Protocol):
         self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
     ) -> GenerationResult:
         """Return every picture of `request`, signed, or raise a ServiceError."""
+
+    def stream(
+        self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Tell how `request` goes on: Accepted first, Completed last, or a ServiceError instead.
+
+        Work starts with the first event, which is where a refusal (a full queue, an unknown model)
+        is raised. Closing the iterator stops the work.
+        """
 
     def progress(self, request_id: RequestId) -> Progress | None:
         """Return how far a known request has come."""
@@ -55,18 +67,34 @@ class CountedGeneration:
     ) -> GenerationResult:
         """Call the inner use case and count how it ended, pictures and pixels included."""
         started_s = self._clock()
-        try:
+        with self._counting_failures(request.model_id):
             result = await self._inner(request, request_id=request_id, deadline=deadline)
-        except asyncio.CancelledError:
-            self._metrics.count(REQUESTS, request.model_id, Cancelled.code)
-            raise
-        except ServiceError as error:
-            self._metrics.count(REQUESTS, request.model_id, error.code)
-            if isinstance(error, QueueFull | Draining):
-                self._metrics.count(ADMISSION_REFUSALS, error.code)
-            raise
-        self._count_pictures(result, self._clock() - started_s)
+        self._count_done(result, self._clock() - started_s)
+        for image in result.images:
+            self._count_picture(request.model_id, image)
         return result
+
+    async def stream(
+        self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Pass on the inner stream and count how it ended, and each picture as it leaves.
+
+        Previews are not counted as pictures.
+        """
+        started_s, completed = self._clock(), None
+        events = self._inner.stream(request, request_id=request_id, deadline=deadline)
+        with self._counting_failures(request.model_id):
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Completed):
+                        completed = event
+                        break
+                    if isinstance(event, FinishedImage):
+                        self._count_picture(request.model_id, event.image)
+                    yield event
+        if completed is not None:  # out here a caller who leaves with it has not cancelled
+            self._count_done(completed.result, self._clock() - started_s)
+            yield completed
 
     def progress(self, request_id: RequestId) -> Progress | None:
         """Return how far a known request has come."""
@@ -76,10 +104,24 @@ class CountedGeneration:
         """Stop a running request; tell whether one was running."""
         return self._inner.cancel(request_id)
 
-    def _count_pictures(self, result: GenerationResult, duration_s: float) -> None:
+    @contextmanager
+    def _counting_failures(self, model_id: str) -> Iterator[None]:
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            self._metrics.count(REQUESTS, model_id, Cancelled.code)
+            raise
+        except ServiceError as error:
+            self._metrics.count(REQUESTS, model_id, error.code)
+            if isinstance(error, QueueFull | Draining | RateLimited):
+                self._metrics.count(ADMISSION_REFUSALS, error.code)
+            raise
+
+    def _count_done(self, result: GenerationResult, duration_s: float) -> None:
         model_id = result.request.model_id
         self._metrics.count(REQUESTS, model_id, "done")
         self._metrics.observe(REQUEST_SECONDS, duration_s, model_id)
-        for image in result.images:
-            self._metrics.count(IMAGES, model_id, image.format.value)
-            self._metrics.count(PIXELS, model_id, amount=image.width_px * image.height_px)
+
+    def _count_picture(self, model_id: str, image: SignedImage) -> None:
+        self._metrics.count(IMAGES, model_id, image.format.value)
+        self._metrics.count(PIXELS, model_id, amount=image.width_px * image.height_px)

@@ -45,6 +45,24 @@ HTTP_IN_FLIGHT = MetricDefinition(
     "gauge",
     "HTTP requests being served right now; probes and scrapes are not counted.",
 )
+RPC_CALLS = MetricDefinition(
+    "mintmark_rpc_calls_total",
+    "counter",
+    "gRPC calls ended, by full method name and status code, health checks included.",
+    ("method", "code"),
+)
+RPC_CALL_SECONDS = MetricDefinition(
+    "mintmark_rpc_call_seconds",
+    "histogram",
+    "Time from the request of a gRPC call to the end of its answer, streams included.",
+    ("method",),
+    _LONG_S,
+)
+RPC_IN_FLIGHT = MetricDefinition(
+    "mintmark_rpc_calls_in_flight",
+    "gauge",
+    "gRPC calls being served right now; health checks and reflection are not counted.",
+)
 REQUESTS = MetricDefinition(
     "mintmark_requests_total",
     "counter",
@@ -131,7 +149,8 @@ VERIFICATIONS = MetricDefinition(
 MODEL_LOAD_SECONDS = MetricDefinition(
     "mintmark_model_load_seconds",
     "gauge",
-    "How long loading and warming up the model took.",
+    "How long loading and warming up a model took.",
+    ("model",),
 )
 READY = MetricDefinition(
     "mintmark_ready",
@@ -160,6 +179,9 @@ METRICS: tuple[MetricDefinition, ...] = (
     HTTP_REQUESTS,
     HTTP_REQUEST_SECONDS,
     HTTP_IN_FLIGHT,
+    RPC_CALLS,
+    RPC_CALL_SECONDS,
+    RPC_IN_FLIGHT,
     REQUESTS,
     REQUEST_SECONDS,
     ADMISSION_REFUSALS,

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 
 from models.options import LoadOptions
 from models.registry import load_model
@@ -79,6 +80,29 @@ def test_pixels_are_diffusers(model, pipeline, width):
     assert ours.shape == (2, 64, 8 * width, 3)
     assert np.abs(ours.astype(int) - expected.astype(int)).max() <= 1
     assert (ours == expected).mean() > 0.999
+
+
+@pytest.mark.parametrize("width", [64, 96])
+def test_encoded_pictures_are_diffusers(model, pipeline, width):
+    pixels = np.random.default_rng(width).integers(0, 256, (2, 64, width, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        planes = pipeline.image_processor.preprocess([Image.fromarray(one) for one in pixels])
+        mean = pipeline.vae.encode(planes).latent_dist.mode()
+    ours = model.encode_image(pixels)
+    assert difference(model, ours, mean * pipeline.vae.config.scaling_factor) < 1e-4
+
+
+def test_a_folder_without_the_encoder_serves_generations_and_says_that_it_cannot_edit(
+    exported, tmp_path
+):
+    folder = tmp_path / "no-encoder"
+    shutil.copytree(exported, folder)
+    (folder / "vae/encoder.onnx").unlink()
+    model = load_model(LoadOptions(path=str(folder), runner="onnx", verify_digests=False))
+    assert not model.can_encode_image
+    assert model.decode(model.arrays.zeros((1, 4, 8, 8))).shape == (1, 64, 64, 3)
+    with pytest.raises(WeightsError, match=r"vae/encoder\.onnx"):
+        model.encode_image(np.zeros((1, 64, 64, 3), np.uint8))
 
 
 def test_the_graphs_hold_no_weights_of_their_own(exported):

@@ -12,50 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    StableDiffusionPipeline,
-)
-from diffusers.schedulers import scheduling_euler_ancestral_discrete
+from diffusers import StableDiffusionPipeline
 
-from models.noise import initial_noise, step_noise
+from models.noise import initial_noise
 from models.options import LoadOptions
 from models.registry import load_model
 from service.domain.request import GenerationRequest
-from tests.factories import EngineBench, make_request
+from tests.factories import make_request
+from tests.integration.parity_kit import TOLERANCE, LatentsRecorder, our_latents, use_scheduler
 
 pytestmark = [
     pytest.mark.timeout(400),  # tracing four networks takes half a minute of processor time
     # diffusers' schedulers on numpy 2; nothing of ours.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
-TOLERANCE = 2e-4
-STOCK: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ddim": (DDIMScheduler, {"clip_sample": False}),  # its default fits no latent model
-    "euler": (EulerDiscreteScheduler, {}),
-    "euler_karras": (EulerDiscreteScheduler, {"use_karras_sigmas": True}),
-    "euler_ancestral": (EulerAncestralDiscreteScheduler, {}),
-    "dpmpp_2m": (DPMSolverMultistepScheduler, {}),
-    "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
-}
-
-
-class LatentsRecorder:
-    """A model that remembers the finished latents it was asked to decode, in order."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.latents: list[np.ndarray] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def decode(self, latents: Any) -> Any:
-        self.latents.append(self._model.arrays.to_numpy(latents)[0])
-        return self._model.decode(latents)
 
 
 @dataclass
@@ -110,14 +80,7 @@ def requests_for(side: Side) -> list[GenerationRequest]:
 def stock_latents(side: Side, request: GenerationRequest, monkeypatch) -> np.ndarray:
     sampling = request.sampling
     shape = side.ours.spec.latent.shape(request.width_px, request.height_px)
-    scheduler_class, changes = STOCK[sampling.scheduler]
-    side.stock.scheduler = scheduler_class.from_config(side.scheduler_config, **changes)
-    draws = iter(range(sampling.num_inference_steps))
-
-    def our_noise(*_: Any, **__: Any) -> torch.Tensor:
-        return torch.from_numpy(step_noise(sampling.seed, next(draws), shape)[None])
-
-    monkeypatch.setattr(scheduling_euler_ancestral_discrete, "randn_tensor", our_noise)
+    use_scheduler(side.stock, side.scheduler_config, request, monkeypatch)
     result = side.stock(
         request.prompt,
         negative_prompt="",
@@ -133,35 +96,16 @@ def stock_latents(side: Side, request: GenerationRequest, monkeypatch) -> np.nda
     return latents
 
 
-def our_latents(side: Side, requests: list[GenerationRequest]) -> dict[int, np.ndarray]:
-    """Return the latents by seed of requests that join one after the other."""
-    side.ours.latents.clear()
-    bench = EngineBench(side.ours)
-    order = []
-    sinks = []
-    for request in requests:
-        sinks.append((request, bench.submit(request)[1]))
-        bench.loop.tick()
-        order += [r for r, sink in sinks if sink.results and r not in order]
-    while not bench.loop.is_idle:
-        bench.loop.tick()
-        order += [r for r, sink in sinks if sink.results and r not in order]
-    return {
-        request.sampling.seed: latents
-        for request, latents in zip(order, side.ours.latents, strict=True)
-    }
-
-
 def test_a_request_alone_equals_the_stock_pipeline(side, monkeypatch):
     for request in requests_for(side):
-        ours = our_latents(side, [request])[request.sampling.seed]
+        ours = our_latents(side.ours, [request])[request.sampling.seed]
         stock = stock_latents(side, request, monkeypatch)
         assert np.abs(ours - stock).max() <= TOLERANCE, request.sampling.scheduler
 
 
 def test_requests_in_a_mix_equal_the_stock_pipeline(side, monkeypatch):
     requests = requests_for(side)
-    ours = our_latents(side, requests)
+    ours = our_latents(side.ours, requests)
     for request in requests:
         stock = stock_latents(side, request, monkeypatch)
         difference = np.abs(ours[request.sampling.seed] - stock).max()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.options import LoadOptions
 from models.registry import load_model
-from tests.factories import EngineBench, make_request
+from tests.factories import EngineBench, make_request, make_source
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +18,28 @@ def model():
     loaded.close()
 
 
+sources = st.none() | st.builds(
+    make_source,
+    strength=st.sampled_from([0.5, 1.0]),
+    masked=st.booleans(),
+    picture_seed=st.integers(0, 2),
+)
+
+
 def mixes(model_id, schedulers):
     return st.lists(
         st.builds(
             make_request,
             model_id=st.just(model_id),
             seed=st.integers(0, 2**32),
-            steps=st.integers(1, 4),
+            steps=st.integers(2, 4),  # so that half of them is at least one
             guidance=st.sampled_from([1.0, 4.0]),
             rescale=st.sampled_from([0.0, 0.5]),
             scheduler=st.sampled_from(schedulers),
             prompt=st.sampled_from(["a red apple", "a dog, 3d style, on a pink background"]),
             num_images=st.integers(1, 2),
+            source=sources,
+            num_previews=st.integers(0, 1),
         ),
         min_size=2,
         max_size=6,

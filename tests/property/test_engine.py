@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +10,20 @@ from hypothesis import strategies as st
 from models.families.toy import toy_spec
 from service.domain.events import StepDone
 from service.domain.request import GenerationRequest
-from tests.factories import EngineBench, make_request
+from tests.factories import EngineBench, make_request, make_source
+
+
+def build_request(size, edit, **settings):
+    """Build a request, with a source of its size if it is an edit."""
+    source = None if edit is None else make_source(size=size, strength=edit[0], masked=edit[1])
+    # Weak edits of few steps take none and are refused before they reach the engine.
+    if edit is not None:
+        settings["steps"] = max(settings["steps"], 5)
+    return make_request(size=size, source=source, **settings)
+
 
 requests = st.builds(
-    make_request,
+    build_request,
     seed=st.integers(0, 2**40),
     steps=st.integers(1, 9),
     guidance=st.sampled_from([0.0, 1.0, 2.5, 7.0]),
@@ -22,6 +32,8 @@ requests = st.builds(
     num_images=st.integers(1, 3),
     prompt=st.sampled_from(["a red apple", "a blue car", "x"]),
     size=st.sampled_from(toy_spec().sizes_px),
+    edit=st.none() | st.tuples(st.sampled_from([0.2, 0.5, 0.8, 1.0]), st.booleans()),
+    num_previews=st.integers(0, 3),
 )
 
 
@@ -70,6 +82,26 @@ def test_a_result_does_not_depend_on_its_batch_mates(arrivals, max_rows, pinned)
     for arrival, _, sink in _play(bench, arrivals):
         if arrival.cancel_at_tick is None:
             assert sink.digests == bench.digests_alone(arrival.request)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrivals=arrivals, max_rows=st.integers(2, 16))
+def test_previews_neither_change_a_picture_nor_depend_on_its_batch_mates(arrivals, max_rows):
+    bench = EngineBench(max_batch_rows=max_rows)
+    for arrival, job, sink in _play(bench, arrivals):
+        if arrival.cancel_at_tick is not None:
+            continue
+        quiet = replace(arrival.request, num_previews=0)
+        assert sink.digests == bench.digests_alone(quiet)
+        alone = EngineBench(bench.model)
+        _, watched = alone.submit(arrival.request)
+        alone.run()
+        assert len(sink.previews) == len(job.preview_steps) * arrival.request.num_images
+        assert _previews(sink) == _previews(watched)
+
+
+def _previews(sink):
+    return {(image, index): shown.pixels_sha256 for image, index, shown in sink.previews}
 
 
 def _play(bench, arrivals):

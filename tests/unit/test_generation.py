@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from models.families.toy import ToyModel
+from models.families.toy import ToyModel, toy_spec
+from models.vocabulary_match import Vocabulary
 from service.domain.identity import Deadline, RequestId, new_output_id
 from service.domain.progress import Phase
 from service.domain.request import OutputFormat
@@ -25,6 +26,7 @@ from service.errors import (
     SigningFailed,
 )
 from service.generation import GenerateImages
+from service.provenance.pipeline import MarkingRequest
 from tests.factories import ThreadedEngine, make_request
 
 MINE = RequestId("mine")
@@ -37,12 +39,16 @@ class StampingMarker:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.preview_error: Exception | None = None
         self.marked: list[int] = []
+        self.requests: list[MarkingRequest] = []
 
     def mark(self, image, request):
+        self.requests.append(request)
         assert self.gate.wait(10)
-        if self.error is not None:
-            raise self.error
+        error = self.preview_error if request.is_preview else self.error
+        if error is not None:
+            raise error
         self.marked.append(image.seed)
         return SignedImage(
             output_id=new_output_id(),
@@ -78,6 +84,10 @@ class Bench:
             request or make_request(), request_id=request_id, deadline=deadline
         )
 
+    def stream(self, request=None, *, timeout_s=30.0):
+        deadline = Deadline.after(timeout_s, time.monotonic())
+        return self.generate.stream(request or make_request(), request_id=MINE, deadline=deadline)
+
 
 @asynccontextmanager
 async def running(model=None):
@@ -96,6 +106,21 @@ async def test_every_image_is_marked_and_kept_in_order():
     assert [image.seed for image in result.images] == [10, 11, 12]
     assert result.prompt_tokens == 3
     assert sorted(bench.marker.marked) == [10, 11, 12]
+
+
+async def test_words_the_model_does_not_know_are_in_the_result():
+    vocabulary = Vocabulary.from_card({"subjects": ["apple"], "object_colours": ["red"]})
+    model = ToyModel(replace(toy_spec(), vocabulary=vocabulary))
+    async with running(model) as bench:
+        unknown = await bench(make_request(prompt="a wolf and an apple"))
+        known = await bench(make_request(prompt="a red apple"))
+    assert unknown.warnings == ("not drawn: 'wolf'",)
+    assert known.warnings == ()
+
+
+async def test_a_model_without_a_list_of_subjects_warns_of_nothing():
+    async with running() as bench:
+        assert (await bench(make_request(prompt="a wolf"))).warnings == ()
 
 
 async def test_a_failing_mark_fails_the_request_and_returns_no_picture():

@@ -245,7 +245,7 @@ def test_a_failing_decoder_ends_the_request_and_frees_all_its_slots():
 
 def test_latents_that_are_not_finite_become_an_error_and_not_a_picture():
     class BrokenModel(ToyModel):
-        def denoise(self, latents, timesteps, prompt_embeds):
+        def denoise(self, latents, timesteps, prompt_embeds, inpainting=None):
             return np.full_like(latents, np.nan)
 
     bench = EngineBench(BrokenModel())

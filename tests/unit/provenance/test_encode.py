@@ -44,6 +44,13 @@ def test_xmp_names_the_digital_source_type(fmt):
     assert SOURCE_TYPE in content
 
 
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_xmp_of_an_altered_picture_says_that_a_model_had_only_part_in_it(fmt):
+    content = encode_pixels(flat_pixels(), OutputOptions(fmt), is_altered=True)
+    assert b"/digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in content
+    assert SOURCE_TYPE not in content
+
+
 @pytest.mark.parametrize("side_px", [64, 512])
 def test_png_keeps_every_bit(side_px):
     pixels = textured(side_px)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.domain.request import OutputFormat
-from service.provenance.manifest import format_watermark_id, generation_manifest
+from service.domain.request import Original, OutputFormat
+from service.provenance.manifest import format_watermark_id, generation_manifest, ingredients
 from tests.provenance_kit import SYSTEM, make_facts
 
 
@@ -69,9 +69,31 @@ def test_the_manifest_is_json(manifest):
     assert json.loads(json.dumps(manifest)) == manifest
 
 
-def test_an_altered_picture_is_refused_without_its_parent():
-    with pytest.raises(ValueError, match="parent"):
-        generation_manifest(make_facts(is_altered=True), OutputFormat.PNG, SYSTEM)
+def test_an_altered_picture_was_opened_and_edited_and_not_created():
+    originals = (Original(b"first", "image/png"), Original(b"second", "image/jpeg"))
+    facts = make_facts(originals=originals)
+    manifest = generation_manifest(facts, OutputFormat.PNG, SYSTEM)
+    opened, placed, edited, watermarked = assertion(manifest, "c2pa.actions.v2")["data"]["actions"]
+    (parent, first), (component, second) = ingredients(facts)
+    assert (opened["action"], placed["action"]) == ("c2pa.opened", "c2pa.placed")
+    assert opened["parameters"] == {"ingredientIds": [parent["label"]]}
+    assert placed["parameters"] == {"ingredientIds": [component["label"]]}
+    assert (parent["relationship"], component["relationship"]) == ("parentOf", "componentOf")
+    assert (first, second) == originals
+    assert edited["action"] == "c2pa.edited"
+    assert edited["digitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
+    assert watermarked["action"] == "c2pa.watermarked.unbound"
+    for action in (opened, placed, watermarked):
+        assert "digitalSourceType" not in action
+    generation = assertion(manifest, "org.mintmark.generation")["data"]
+    assert generation["created_or_altered"] == "altered"
+
+
+def test_a_preview_says_that_it_is_one():
+    manifest = generation_manifest(make_facts(is_preview=True), OutputFormat.PNG, SYSTEM)
+    generation = assertion(manifest, "org.mintmark.generation")["data"]
+    assert generation["preview"] is True
+    assert generation["created_or_altered"] == "created"
 
 
 @pytest.mark.parametrize(

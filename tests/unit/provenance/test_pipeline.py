@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from service.domain.identity import OutputId
-from service.domain.request import OutputFormat
+from service.domain.request import Original, OutputFormat
 from service.errors import EncodingFailed, LedgerFailed, SigningFailed, WatermarkFailed
 from service.provenance.decode import decode_pixels
 from service.provenance.pipeline import MARKING_STAGES, MarkingPipeline, MarkingSources
@@ -31,6 +32,7 @@ from tests.provenance_kit import (
     picture_bytes,
 )
 
+ORIGINALS = (Original(b"upload", "image/png"),)
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 
 
@@ -225,3 +227,42 @@ def test_the_output_id_source_can_be_replaced(ledger):
         make_image(), make_request()
     )
     assert signed.output_id == "out_fixed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, "created"),
+        ({"originals": ORIGINALS}, "altered"),
+        ({"is_preview": True}, "preview"),
+        ({"originals": ORIGINALS, "is_preview": True}, "preview"),
+    ],
+)
+def test_the_record_says_how_the_picture_came_to_be(ledger, changes, kind):
+    pipeline = MarkingPipeline(FakeWatermarker(), FakeSigner(), ledger)
+    signed = pipeline.mark(make_image(), replace(make_request(), **changes))
+    record = ledger.find_by_output(signed.output_id)
+    assert record is not None
+    assert record.kind == kind
+
+
+@pytest.mark.parametrize("originals", [(), ORIGINALS])
+def test_mark_file_and_signer_are_told_of_the_originals(ledger, originals):
+    told = []
+
+    class Listening(FakeSigner):
+        def sign(self, content, fmt, facts):
+            told.append(facts)
+            return super().sign(content, fmt, facts)
+
+    class ListeningWatermarker(FakeWatermarker):
+        def embed(self, pixels, watermark_id, *, is_altered=False, strength=0):
+            told.append(is_altered)
+            return super().embed(pixels, watermark_id, strength=strength)
+
+    pipeline = MarkingPipeline(ListeningWatermarker(), Listening(), ledger)
+    signed = pipeline.mark(make_image(), replace(make_request(), originals=originals))
+    is_altered, facts = told
+    assert is_altered is facts.is_altered is bool(originals)
+    assert facts.originals == originals
+    assert (b"/compositeWithTrainedAlgorithmicMedia" in signed.content) is bool(originals)

@@ -212,3 +212,41 @@ def test_only_cryptography_gives_by_us():
         is_recorded = output is not None and output.content_sha256 == "0" * 64
         assert (verdict == Verdict.BY_US) == (is_signed or is_recorded)
         assert (confidence == Confidence.NONE) == (verdict == Verdict.NO_EVIDENCE)
+
+
+EDITED = replace(OURS, generation=GenerationClaim(output_id="out_1", created_or_altered="altered"))
+PREVIEW = replace(OURS, generation=GenerationClaim(output_id="out_1", preview=True))
+ALTERED_NOTE = "made by editing another picture"
+PREVIEW_NOTE = "before it was finished"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"credentials": EDITED}, ALTERED_NOTE),
+        ({"credentials": PREVIEW}, PREVIEW_NOTE),
+        ({"credentials": OURS, "signed_output": make_record(kind="altered")}, ALTERED_NOTE),
+        ({"watermark": REGISTERED, "marked_outputs": (make_record(kind="altered"),)}, ALTERED_NOTE),
+        ({"watermark": REGISTERED, "marked_outputs": (make_record(kind="preview"),)}, PREVIEW_NOTE),
+    ],
+)
+def test_edits_and_previews_of_ours_are_told_apart_from_pictures(found, said):
+    verdict, _, notes = given(**found)
+    assert verdict in {"ai_generated_by_us", "ai_generated_by_us_altered"}
+    assert said in notes
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"credentials": OURS},
+        {"credentials": replace(EDITED, issuer="Them")},
+        {"credentials": state(EDITED, CredentialState.VALID)},
+        {"watermark": HINT, "marked_outputs": (make_record(kind="altered"),)},
+        {"watermark": REGISTERED, "marked_outputs": (make_record(),)},
+    ],
+)
+def test_nobody_elses_claim_and_no_hint_says_how_our_picture_came_to_be(found):
+    _, _, notes = given(**found)
+    assert ALTERED_NOTE not in notes
+    assert PREVIEW_NOTE not in notes

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from service.domain.events import Admitted, Decoded, Finished, Outcome, Queued, StepDone
 from service.domain.identity import Deadline, RequestId
+from service.domain.stream import Accepted, Completed, FinishedImage, PartialImage, StepsTaken
 from service.errors import Cancelled, QueueFull, SigningFailed
 from service.telemetry.generation import CountedGeneration
 from service.telemetry.metric_table import BATCH_ROWS, QUEUE_DEPTH, READY, REQUESTS
@@ -140,6 +142,57 @@ async def test_failures_are_counted_by_their_code(error, is_refusal):
     refusal = f'mintmark_admission_refusals_total{{reason="{error.code}"}}'
     assert (refusal in found) == is_refusal
     assert 'mintmark_images_total{format="png",model="toy"}' not in found
+
+
+async def read(stream, until=None):
+    seen = []
+    async with aclosing(stream) as events:
+        async for event in events:
+            seen.append(type(event))
+            if type(event) is until:
+                break
+    return seen
+
+
+def streamed(inner, metrics, **wanted):
+    generate = CountedGeneration(inner, metrics)
+    return generate.stream(make_request(**wanted), request_id=REQUEST_ID, deadline=DEADLINE)
+
+
+@pytest.mark.parametrize("until", [None, Completed])
+async def test_a_stream_is_passed_on_and_counted_as_its_pictures_leave(until):
+    metrics = Metrics("a")
+    seen = await read(streamed(FakeGeneration(), metrics, num_images=2, num_previews=1), until)
+    of_one_image = [StepsTaken, PartialImage, FinishedImage]
+    assert seen == [Accepted, *of_one_image, *of_one_image, Completed]
+    found = values(metrics)
+    assert found['mintmark_requests_total{model="toy",outcome="done"}'] == 1
+    assert found['mintmark_images_total{format="png",model="toy"}'] == 2  # and no preview
+    assert found['mintmark_request_seconds_count{model="toy"}'] == 1
+
+
+async def test_a_stream_that_is_left_counts_as_cancelled_with_the_pictures_it_gave():
+    metrics, inner = Metrics("a"), FakeGeneration()
+    await read(streamed(inner, metrics, num_images=3), until=FinishedImage)
+    found = values(metrics)
+    assert found['mintmark_requests_total{model="toy",outcome="cancelled"}'] == 1
+    assert found['mintmark_images_total{format="png",model="toy"}'] == 1
+    assert inner.cancelled == [REQUEST_ID]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_stream_that_fails_is_counted_by_its_code(is_late):
+    metrics, inner = Metrics("a"), FakeGeneration()
+    if is_late:
+        inner.late_error = SigningFailed("No.")
+    else:
+        inner.error = QueueFull("Full.")
+    with pytest.raises((SigningFailed, QueueFull)) as failure:
+        await read(streamed(inner, metrics))
+    found = values(metrics)
+    outcome = failure.value.code
+    assert found[f'mintmark_requests_total{{model="toy",outcome="{outcome}"}}'] == 1
+    assert ('mintmark_admission_refusals_total{reason="queue_full"}' in found) is not is_late
 
 
 async def test_counting_hides_nothing_of_the_use_case():
