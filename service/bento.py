@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import bentoml
 
 from service import config
+from service.access.control import AccessControl, build_access, listening_host
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
 from service.telemetry.logging import configure_logging
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from service.bootstrap import Application
     from service.config import Settings
+    from service.rpc.server import RpcServer
     from service.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -72,48 +75,57 @@ class ImageGeneration:
         # BentoML imports this module in its parent process as well. What counts and serves is
         # made here, in the worker; the metrics' library reads the environment when imported.
         config.keep_metrics_in_memory()
-        from service.rest.app import build_app  # noqa: PLC0415
+        from service.rest.admin import AdminListener  # noqa: PLC0415
+        from service.rest.app import build_admin_app, build_app  # noqa: PLC0415
         from service.rest.dependencies import RestEnvironment  # noqa: PLC0415
         from service.telemetry.metrics import Metrics  # noqa: PLC0415
 
         configure_logging(_SETTINGS.telemetry)
         logger.info("starting", extra={"settings": _SETTINGS.describe()})
-        metrics = Metrics(installed_version())
-        self.lifecycle = Lifecycle(lambda: _build(metrics), _exit_failed, metrics)
-        self.app = build_app(
-            RestEnvironment(
-                version=installed_version(),
-                limits=_SETTINGS.limits,
-                request_timeout_s=_SETTINGS.engine.request_timeout_s,
-                metrics=metrics,
-                readiness=self.lifecycle,
-                loaded=self.lifecycle.loaded,
-            )
+        self.metrics = metrics = Metrics(installed_version())
+        self.access = _build_access()
+        self.lifecycle = Lifecycle(lambda: _build(metrics, self.access), _exit_failed, metrics)
+        environment = RestEnvironment(
+            version=installed_version(),
+            limits=_SETTINGS.limits,
+            request_timeout_s=_SETTINGS.engine.request_timeout_s,
+            metrics=metrics,
+            readiness=self.lifecycle,
+            loaded=self.lifecycle.loaded,
+            options=_SETTINGS.rest,
         )
+        server = _SETTINGS.server
+        is_apart = server.admin_port is not None
+        self.app = build_app(environment, self.access, has_admin_port=is_apart)
+        self.admin: AdminListener | None = None
+        if server.admin_port is not None:
+            admin_app = build_admin_app(environment)
+            self.admin = AdminListener(admin_app, server.host, server.admin_port)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Take over SIGTERM and load the model in the background; requests are answered at once."""
-        Termination(
-            self.lifecycle.begin_drain, _SETTINGS.server.lame_duck_s, listener_fd(sys.argv)
-        ).install()
         self.lifecycle.start()
         # After the load has begun: it must not wait for a port that cannot be had.
-        from service.rpc.server import RpcServer  # noqa: PLC0415
-
-        self.rpc = RpcServer(_SETTINGS.server.host, _SETTINGS.server.grpc_port)
         try:
+            self.rpc = self._build_rpc()
             await self.rpc.start()
+            if self.admin is not None:
+                await self.admin.start()
         except ConfigurationError as error:
             logger.critical("cannot start: %s", error)
             _exit_failed()
         self.lifecycle.follow_readiness(self.rpc.set_serving)
+        lame_duck_s = _SETTINGS.server.lame_duck_s
+        Termination(self._begin_drain, lame_duck_s, listener_fd(sys.argv)).install()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Free everything; every HTTP request has been answered by now."""
+        """Free everything; every HTTP request has been answered by now, gRPC calls are awaited."""
+        await self.rpc.drain()
         await self.lifecycle.stop()
-        await self.rpc.stop()
+        if self.admin is not None:
+            await self.admin.stop()
 
     def __is_ready__(self) -> bool:
         return self.lifecycle.is_ready()
@@ -121,15 +133,48 @@ class ImageGeneration:
     def __is_alive__(self) -> bool:
         return self.lifecycle.is_live()
 
+    def _build_rpc(self) -> RpcServer:
+        from service.access.rpc import AccessInterceptor  # noqa: PLC0415
+        from service.oip.servicer import open_inference_service  # noqa: PLC0415
+        from service.rpc.dependencies import RpcEnvironment  # noqa: PLC0415
+        from service.rpc.server import RpcServer, rpc_address  # noqa: PLC0415
 
-def _build(metrics: Metrics) -> Application:
+        environment = RpcEnvironment(
+            limits=_SETTINGS.limits,
+            request_timeout_s=_SETTINGS.engine.request_timeout_s,
+            metrics=self.metrics,
+            loaded=self.lifecycle.loaded,
+            refusal=self.lifecycle.refusal,
+        )
+        address = rpc_address(_SETTINGS.server.host, _SETTINGS.server.grpc_port)
+        services = [open_inference_service(environment, self.lifecycle)]
+        guards = [AccessInterceptor(self.access)]
+        return RpcServer(address, environment, _SETTINGS.rpc, guards, services=services)
+
+    def _begin_drain(self) -> None:
+        """Turn unready now, on both transports, and refuse gRPC calls when HTTP is refused too."""
+        self.lifecycle.begin_drain()
+        asyncio.get_running_loop().call_later(_SETTINGS.server.lame_duck_s, self.rpc.begin_drain)
+
+
+def _build_access() -> AccessControl:
+    """Return who may call; end the process with one clear line if that cannot be as it is set."""
+    bound = listening_host(listener_fd(sys.argv), _SETTINGS.server.host)
+    try:
+        return build_access(_SETTINGS.access, [bound, _SETTINGS.server.host])
+    except ConfigurationError as error:
+        logger.critical("cannot start: %s", error)
+        _exit_failed()
+
+
+def _build(metrics: Metrics, access: AccessControl) -> Application:
     # Imported in the load thread: the runners' libraries take seconds, and probes must not wait.
     from service.bootstrap import build_application  # noqa: PLC0415
 
-    return build_application(_SETTINGS, metrics)
+    return build_application(_SETTINGS, metrics, access)
 
 
-def _exit_failed() -> None:
+def _exit_failed() -> NoReturn:
     """End the worker without ceremony: nothing has been served, and a load thread may hang."""
     logging.shutdown()
     os._exit(1)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.errors import ModelError
 from models.registry import load_model
+from service.access.generation import GuardedGeneration
 from service.engine.admission import AdmissionQueue
 from service.engine.client import EngineClient
 from service.engine.loop import EngineLoop
-from service.errors import ConfigurationError
 from service.generation import GenerateImages
+from service.model_set import open_each
 from service.provenance.closed_loop import MarkMargin
 from service.provenance.decode import DecodeLimits
 from service.provenance.keys import load_signing_material
@@ -29,6 +29,7 @@ from service.provenance.signer import C2paSigner
 from service.provenance.verify import VerificationTrust, Verifier
 from service.provenance.watermark import Effort, SpreadSpectrumWatermarker
 from service.rest.dependencies import RestDependencies
+from service.storage.build import build_storage
 from service.telemetry.generation import CountedGeneration
 from service.telemetry.metric_table import MODEL_LOAD_SECONDS, QUEUE_DEPTH, SIGNER_EXPIRY_SECONDS
 from service.telemetry.observer import MetricsObserver
@@ -36,6 +37,8 @@ from service.version import installed_version
 
 if TYPE_CHECKING:
     from models.interface import DiffusionModel
+    from models.options import LoadOptions
+    from service.access.control import AccessControl
     from service.config import Settings
     from service.provenance.keys import SigningMaterial
     from service.telemetry.metrics import Metrics
@@ -78,21 +81,25 @@ class Application:
         await self._client.drain()
 
     def close(self) -> None:
-        """Stop the engine and free pools, signer, ledger and model. Blocking."""
+        """Stop the engine and free pools, signer, ledger and models. Blocking."""
         self._resources.close()
 
 
-def build_application(settings: Settings, metrics: Metrics) -> Application:
-    """Load the model, check the signing key, open the ledger, start the engine. Blocking.
+def build_application(settings: Settings, metrics: Metrics, access: AccessControl) -> Application:
+    """Load the models, check the signing key, open the ledger, start the engine. Blocking.
 
+    access: who may call, asked before anything is generated, whatever the transport.
     Raises ConfigurationError with one clear sentence when something in the settings, the mounted
     files or the state folder does not let the server do its work.
     """
     with ExitStack() as stack:
         observer = MetricsObserver(metrics)
         provenance = _build_provenance(settings, metrics, observer, stack)
-        model = _load(settings, metrics, stack)
-        models = {model.spec.model_id: model}
+        models = open_each(
+            settings.model,
+            lambda options: _load(options, metrics, stack),
+            lambda model: model.spec.model_id,
+        )
         queue = AdmissionQueue(settings.engine.max_queued_images)
         # Asked, not told: events from two threads would leave the gauge at an old depth.
         metrics.follow(QUEUE_DEPTH, lambda: queue.depth)
@@ -102,13 +109,17 @@ def build_application(settings: Settings, metrics: Metrics) -> Application:
         client = EngineClient(models, queue, loop, observer, time.monotonic)
         marking_pool = _pool("marking", settings.server.marking_threads, stack)
         generate = GenerateImages(models, client, provenance.marker, marking_pool, time.monotonic)
+        guarded = GuardedGeneration(
+            generate, access, lambda request: client.seconds_for(request.num_images)
+        )
         rest = RestDependencies(
-            generate=CountedGeneration(generate, metrics),
-            models={name: loaded.spec for name, loaded in models.items()},
-            default_model_id=model.spec.model_id,
+            generate=CountedGeneration(guarded, metrics),
+            models={name: model.spec for name, model in models.items()},
+            default_model_id=next(iter(models)),
             verifier=provenance.verifier,
             verify_pool=_pool("verify", settings.server.verify_threads, stack),
             trust_anchors_pem=provenance.material.anchors_pem.encode(),
+            storage=build_storage(settings.storage, settings.server.state_dir, stack),
         )
         return Application(rest, loop, client, stack.pop_all())
 
@@ -141,15 +152,13 @@ def _build_provenance(
     return _Provenance(material, marker, verifier)
 
 
-def _load(settings: Settings, metrics: Metrics, stack: ExitStack) -> DiffusionModel:
+def _load(options: LoadOptions, metrics: Metrics, stack: ExitStack) -> DiffusionModel:
+    """Return one model, warm; the stack closes it."""
     started_s = time.perf_counter()
-    try:
-        model = load_model(settings.model)
-    except ModelError as exc:
-        raise ConfigurationError(f"The model cannot be loaded: {exc}") from exc
+    model = load_model(options)
     stack.callback(model.close)
     _warm_up(model)
-    metrics.set(MODEL_LOAD_SECONDS, time.perf_counter() - started_s)
+    metrics.set(MODEL_LOAD_SECONDS, time.perf_counter() - started_s, model.spec.model_id)
     return model
 
 
@@ -165,6 +174,9 @@ def _warm_up(model: DiffusionModel) -> None:
     times = np.full(2, 500.0, np.float32)
     model.denoise(latents, times, model.arrays.concat([embeds, embeds]))
     model.decode(model.arrays.zeros((1, *shape)))
+    if model.can_encode_image:
+        width_px, height_px = spec.default_size_px
+        model.encode_image(np.zeros((1, height_px, width_px, 3), np.uint8))
 
 
 def _pool(name: str, threads: int, stack: ExitStack) -> ThreadPoolExecutor:

@@ -14,10 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.options import LoadOptions
+from service.access.options import AccessOptions
 from service.engine.options import EngineOptions
 from service.errors import ConfigurationError
 from service.intake import LimitsOptions
 from service.provenance.options import LedgerOptions, ProvenanceOptions
+from service.rest.options import RestOptions
+from service.rpc.options import RpcOptions
+from service.storage.options import StorageOptions
 from service.telemetry.options import TelemetryOptions
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ class ServerOptions(BaseModel):
     `state_dir` holds the development certificates, the SQLite ledger and BentoML's own files.
     `lame_duck_s`: how long a terminating server still accepts connections after it has turned
     unready, so that load balancers notice.
+    `admin_port`: where `/metrics` is served, and nowhere else then, without keys; None serves it on
+    the HTTP port, where it needs a key of scope `admin` if there are keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +49,7 @@ class ServerOptions(BaseModel):
     host: str = "127.0.0.1"
     http_port: int = Field(default=3000, ge=1, le=65535)
     grpc_port: int = Field(default=3001, ge=1, le=65535)
+    admin_port: int | None = Field(default=None, ge=1, le=65535)
     state_dir: Path = Field(default_factory=_default_state_dir)
     lame_duck_s: float = Field(default=1.0, ge=0, le=300)
     marking_threads: int = Field(default=2, ge=1, le=64)
@@ -60,8 +67,12 @@ class Settings(BaseSettings):
     engine: EngineOptions = EngineOptions()
     model: LoadOptions = LoadOptions()
     limits: LimitsOptions = LimitsOptions()
+    access: AccessOptions = AccessOptions()
     provenance: ProvenanceOptions = ProvenanceOptions()
     ledger: LedgerOptions = LedgerOptions()
+    storage: StorageOptions = StorageOptions()
+    rest: RestOptions = RestOptions()
+    rpc: RpcOptions = RpcOptions()
     telemetry: TelemetryOptions = TelemetryOptions()
 
     @classmethod

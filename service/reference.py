@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from service.config import Settings, setting_names
 from service.errors import ServiceError
+from service.rest.openapi import build_document
 from service.telemetry.metric_table import METRICS
 
 if TYPE_CHECKING:
@@ -56,8 +58,10 @@ Over HTTP every error, on every route, has OpenAI's shape:
 
 `param` names the field of the request at fault, if one is. Every answer, errors and probes
 included, carries `x-request-id`. A 500 has a fixed message with that id; the log has the rest under
-it. Retryable errors carry `Retry-After` and `retry-after-ms`; every other 5xx carries
-`x-should-retry: false`, because OpenAI's client would otherwise generate the picture again.
+it. Retryable errors carry `Retry-After` and `retry-after-ms`; every other error that OpenAI's
+client would repeat (5xx, 409) carries `x-should-retry: false`, because it would fail again, or
+generate the picture again. How to repeat a request without paying twice:
+[access.md](access.md).
 """
 
 _CONFIGURATION_INTRODUCTION = """\
@@ -111,10 +115,16 @@ def configuration_page() -> str:
     return "\n".join(parts)
 
 
+def openapi_page() -> str:
+    """Return docs/openapi.json, which is also what a server answers at /openapi.json."""
+    return json.dumps(build_document(), indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "errors.md": errors_page,
     "configuration.md": configuration_page,
+    "openapi.json": openapi_page,
 }
 
 

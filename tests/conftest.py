@@ -12,6 +12,8 @@ FOLDERS = ("unit", "property", "contract", "integration", "e2e")
 
 # CI plays the same examples every time, so that red means changed; developers play new ones.
 settings.register_profile("ci", derandomize=True)
+# For the tests that divide it by ten: `make fuzz-api`.
+settings.register_profile("fuzz", max_examples=3400)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 

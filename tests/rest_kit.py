@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import httpx
 
 from models.families.toy import toy_spec
 from models.spec import ModelSpec
+from service.access.control import AccessControl, open_access
+from service.access.generation import GuardedGeneration
 from service.intake import LimitsOptions
+from service.rest.admin import AdminListener
 from service.rest.app import build_app
 from service.rest.dependencies import RestDependencies, RestEnvironment
+from service.rest.options import RestOptions
+from service.storage.interface import Storage
 from service.telemetry.metrics import Metrics
 from tests.fakes import FakeGeneration, FakeReadiness, FakeVerifier
 
 ANCHORS_PEM = b"-----BEGIN CERTIFICATE-----\nfake\n-----END CERTIFICATE-----\n"
 IMAGES = "/v1/images/generations"
+EDITS = "/v1/images/edits"
 VERIFY = "/v1/images/verify"
 
 
@@ -32,6 +38,11 @@ class RestBench:
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
     limits: LimitsOptions = field(default_factory=LimitsOptions)
     models: dict[str, ModelSpec] = field(default_factory=lambda: {"toy": toy_spec()})
+    access: AccessControl = field(default_factory=open_access)
+    estimate_s: float = 0.0
+    has_admin_port: bool = False
+    storage: Storage | None = None
+    options: RestOptions = field(default_factory=RestOptions)
     is_loaded: bool = True
     request_timeout_s: float = 30.0
     max_pending_verifications: int = 2
@@ -41,15 +52,20 @@ class RestBench:
     )
 
     def app(self):
+        environment = self.environment()
+        return build_app(environment, self.access, has_admin_port=self.has_admin_port)
+
+    def environment(self) -> RestEnvironment:
         dependencies = RestDependencies(
-            generate=self.generate,
+            generate=GuardedGeneration(self.generate, self.access, lambda _: self.estimate_s),
             models=self.models,
             default_model_id="toy",
             verifier=self.verifier,
             verify_pool=self.pool,
             trust_anchors_pem=ANCHORS_PEM,
+            storage=self.storage,
         )
-        environment = RestEnvironment(
+        return RestEnvironment(
             version="1.2.3",
             limits=self.limits,
             request_timeout_s=self.request_timeout_s,
@@ -57,8 +73,8 @@ class RestBench:
             readiness=self.readiness,
             loaded=lambda: dependencies if self.is_loaded else None,
             max_pending_verifications=self.max_pending_verifications,
+            options=self.options,
         )
-        return build_app(environment)
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app(), raise_app_exceptions=True)
@@ -80,3 +96,14 @@ def rest_bench() -> Iterator[RestBench]:
     finally:
         bench.verifier.may_finish.set()
         bench.pool.shutdown()
+
+
+@asynccontextmanager
+async def served(app) -> AsyncIterator[str]:
+    """Serve `app` on a real socket, in this event loop; yield its address."""
+    listener = AdminListener(app, "127.0.0.1", 0)
+    await listener.start()
+    try:
+        yield f"http://127.0.0.1:{listener.port}"
+    finally:
+        await listener.stop()

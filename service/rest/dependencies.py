@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from service.errors import ModelNotFound
+from service.rest.options import RestOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from service.errors import ServiceError
     from service.intake import LimitsOptions
     from service.provenance.report import VerificationReport
+    from service.storage.interface import Storage
     from service.telemetry.generation import Generation
     from service.telemetry.metrics import Metrics
 
@@ -47,8 +49,9 @@ class Readiness(Protocol):
 class RestDependencies:
     """What exists once the model has loaded.
 
-    `models`: every served model by its id. `verify_pool`: threads for verification, which never
-    runs on the event loop. `trust_anchors_pem`: the roots that our signatures chain to.
+    `models`: every served model by its id. `verify_pool`: threads for decoding and verifying
+    uploads, which never happens on the event loop. `trust_anchors_pem`: the roots that our
+    signatures chain to. `storage`: where pictures are kept that are answered by link, if at all.
     """
 
     generate: Generation
@@ -57,6 +60,7 @@ class RestDependencies:
     verifier: Verifier
     verify_pool: Executor
     trust_anchors_pem: bytes
+    storage: Storage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class RestEnvironment:
     readiness: Readiness
     loaded: Callable[[], RestDependencies | None]
     max_pending_verifications: int = 8
+    options: RestOptions = RestOptions()  # noqa: RUF009 - frozen
     clock: Callable[[], float] = time.monotonic
 
     def require_loaded(self) -> RestDependencies:

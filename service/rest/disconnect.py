@@ -23,7 +23,7 @@ async def run_while_connected(work: Coroutine[Any, Any, T], receive: Receive) ->
     dealt with its cancellation.
     """
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_client_has_left(receive))
+    watch = asyncio.ensure_future(client_has_left(receive))
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -35,6 +35,7 @@ async def run_while_connected(work: Coroutine[Any, Any, T], receive: Receive) ->
         await asyncio.gather(task, watch, return_exceptions=True)
 
 
-async def _client_has_left(receive: Receive) -> None:
+async def client_has_left(receive: Receive) -> None:
+    """Return when the client leaves. The request body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

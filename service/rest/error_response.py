@@ -17,6 +17,7 @@ from service.errors import (
     NotFound,
     PayloadTooLarge,
     ServiceError,
+    Unauthenticated,
 )
 from service.rest.json_answer import JsonAnswer
 from service.rest.request_identity import offered_request_id, request_id_of
@@ -30,33 +31,41 @@ logger = logging.getLogger(__name__)
 
 _DEFAULT_RETRY_AFTER_S = 1.0
 _INTERNAL = 500
+# What OpenAI's client repeats unless it is told not to: these, 429, and every 5xx.
+_REPEATED_BY_CLIENTS = frozenset({408, 409})
 
 
 def error_response(error: ServiceError, request_id: RequestId) -> JsonAnswer:
     """Return `error` as `{"error": {message, type, param, code}}` with its status and headers.
 
     A 500 carries a fixed message and the request id, whatever the error says. Retryable errors
-    carry Retry-After; other 5xx ask OpenAI's client, which would otherwise repeat them, not to.
+    carry Retry-After; others that OpenAI's client would repeat ask it not to.
     """
     message = error.message
     if error.http_status == _INTERNAL:
         message = f"The server failed to answer this request. Its id is {request_id}."
-    headers = {}
-    if error.retryable:
-        wait_s = error.retry_after_s if error.retry_after_s is not None else _DEFAULT_RETRY_AFTER_S
-        headers["retry-after"] = str(max(1, math.ceil(wait_s)))
-        headers["retry-after-ms"] = str(max(1, math.ceil(wait_s * 1000)))
-    elif error.http_status >= _INTERNAL:
-        headers["x-should-retry"] = "false"
-    if isinstance(error, PayloadTooLarge):
-        headers["connection"] = "close"  # the rest of the body is not read
     body = {
         "message": message,
         "type": error.error_type,
         "param": error.param,
         "code": error.code,
     }
-    return JsonAnswer({"error": body}, status_code=error.http_status, headers=headers)
+    return JsonAnswer({"error": body}, status_code=error.http_status, headers=_headers(error))
+
+
+def _headers(error: ServiceError) -> dict[str, str]:
+    headers = {}
+    if error.retryable:
+        wait_s = error.retry_after_s if error.retry_after_s is not None else _DEFAULT_RETRY_AFTER_S
+        headers["retry-after"] = str(max(1, math.ceil(wait_s)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(wait_s * 1000)))
+    elif error.http_status >= _INTERNAL or error.http_status in _REPEATED_BY_CLIENTS:
+        headers["x-should-retry"] = "false"
+    if isinstance(error, PayloadTooLarge):
+        headers["connection"] = "close"  # the rest of the body is not read
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = 'Bearer realm="mintmark"'
+    return headers
 
 
 class ErrorBoundary:
@@ -83,13 +92,13 @@ class ErrorBoundary:
         except Exception as exc:  # the one place: see the class
             if has_started:  # the status is out; breaking the connection is all that is left
                 raise
-            response = error_response(_to_service_error(exc), request_id_of(scope))
+            response = error_response(to_service_error(exc), request_id_of(scope))
             if isinstance(exc, HTTPException) and exc.headers:
                 response.headers.update(exc.headers)  # Allow, of a 405
             await response(scope, receive, send)
 
 
-def _to_service_error(exc: Exception) -> ServiceError:
+def to_service_error(exc: Exception) -> ServiceError:
     """Map what Starlette raises, and log what nobody foresaw."""
     if isinstance(exc, ServiceError):
         if exc.http_status == _INTERNAL:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 _LINKS = {
     "generate": "/v1/images/generations",
+    "edit": "/v1/images/edits",
     "verify": "/v1/images/verify",
     "models": "/v1/models",
     "trust_anchors": "/v1/provenance/trust-anchors",
     "live": "/livez",
     "ready": "/readyz",
+    "openapi": "/openapi.json",
     "metrics": "/metrics",
 }
 
@@ -27,13 +29,17 @@ _LINKS = {
 class HealthEndpoint:
     """What orchestrators and monitors ask; answered from memory, never waiting for the engine."""
 
-    def __init__(self, environment: RestEnvironment) -> None:
+    def __init__(self, environment: RestEnvironment, *, has_admin_port: bool = False) -> None:
+        """`has_admin_port`: whether the metrics are served on another port."""
         self._environment = environment
+        self._links = {
+            name: path for name, path in _LINKS.items() if name != "metrics" or not has_admin_port
+        }
 
     async def index(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
         """Answer with name, version and links; a page that loads nothing from anywhere."""
         return JsonAnswer(
-            {"name": "mintmark", "version": self._environment.version, "links": _LINKS}
+            {"name": "mintmark", "version": self._environment.version, "links": self._links}
         )
 
     async def live(self, request: Request) -> Response:  # noqa: ARG002

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
+
+# Of an answer that is sent in pieces: bytes as they are, or a picture that is still to be encoded
+# in base64, which needs no JSON escaping.
+Part = bytes | memoryview
 
 # A multiple of 3, so that the pieces' base64 forms can be joined. Encoding one piece holds the
 # event loop for about 0.3 ms.
@@ -28,6 +32,26 @@ def encode_json(value: Any) -> bytes:
     return json.dumps(
         value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=_plain
     ).encode("ascii")
+
+
+def picture_object(content: bytes, members: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Return `{"b64_json": "…", …members}` in parts. `members`: at least one."""
+    return (b'{"b64_json":"', memoryview(content), b'",' + encode_json(members)[1:])
+
+
+def encoded_pieces(parts: Iterable[Part]) -> Iterator[bytes]:
+    """Yield what `parts` are on the wire, none of it so long that it holds up the event loop.
+
+    base64 and JSON encoding hold the interpreter lock, so a thread would stall the loop as much
+    as the loop itself does. Pieces with a turn for everyone else between them do not, and the
+    whole is never in memory.
+    """
+    for part in parts:
+        if isinstance(part, bytes):
+            yield part
+            continue
+        for start in range(0, len(part), _PIECE_BYTES):
+            yield base64.b64encode(part[start : start + _PIECE_BYTES])
 
 
 def _plain(value: object) -> Any:
@@ -48,12 +72,7 @@ class JsonAnswer(Response):
 
 
 class PicturesAnswer(Response):
-    """`{"data": [{"b64_json": …, …}, …], …}`, encoded piece by piece while it is sent.
-
-    base64 and JSON encoding hold the interpreter lock, so a thread would stall the loop as much
-    as the loop itself does. Pieces with a turn for everyone else between them do not, and the
-    answer is never in memory as a whole. base64 needs no JSON escaping.
-    """
+    """`{"data": [{"b64_json": …, …}, …], …}`, encoded piece by piece while it is sent."""
 
     media_type = "application/json"
 
@@ -76,28 +95,18 @@ class PicturesAnswer(Response):
                 "headers": self.raw_headers,
             }
         )
-        for piece in self._pieces():
+        for piece in encoded_pieces(self._parts):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _pieces(self) -> Iterator[bytes]:
-        for part in self._parts:
-            if isinstance(part, bytes):
-                yield part
-                continue
-            for start in range(0, len(part), _PIECE_BYTES):
-                yield base64.b64encode(part[start : start + _PIECE_BYTES])
-
 
 def _parts(
     pictures: Sequence[tuple[bytes, Mapping[str, Any]]], facts: Mapping[str, Any]
-) -> Iterator[bytes | memoryview]:
-    """Yield JSON as bytes and pictures, still to be encoded, as memoryviews."""
+) -> Iterator[Part]:
     separator = b'{"data":['
     for content, item in pictures:
-        yield separator + b'{"b64_json":"'
-        yield memoryview(content)
-        yield b'",' + encode_json(item)[1:]
+        yield separator
+        yield from picture_object(content, item)
         separator = b","
     yield b"]," + encode_json(facts)[1:]

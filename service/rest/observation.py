@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(ACCESS_LOGGER)
 
-PROBE_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+PROBE_PATHS = frozenset(
+    {"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+)
 UNMATCHED = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ANSWER = 499

@@ -1,48 +1,90 @@
-"""POST /v1/images/generations: OpenAI's image call, answered with signed pictures (stops 1, 10)."""
+"""OpenAI's image calls: what comes in, checked and decoded (stops 1 and 2)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from contextlib import ExitStack
+from contextvars import copy_context
+from typing import TYPE_CHECKING
 
 from service.domain.identity import Deadline
-from service.errors import ServiceError
+from service.edit_upload import decode_edit
+from service.errors import NotFound, ServiceError
 from service.intake import build_request
-from service.provenance.manifest import format_watermark_id
 from service.rest.dependencies import find_model
-from service.rest.disconnect import run_while_connected
-from service.rest.json_answer import PicturesAnswer
-from service.rest.openai_schema import parse_body, to_draft
+from service.rest.multipart import open_form
+from service.rest.openai_answer import ImageAnswers, ImageCall
+from service.rest.openai_convert import strength_of, to_draft
+from service.rest.openai_schema import (
+    ImagesEditBody,
+    ImagesGenerateBody,
+    parse_form_body,
+    parse_json_body,
+)
+from service.rest.openai_uploads import (
+    IMAGE,
+    UploadBudget,
+    edit_form_limits,
+    read_edit_files,
+)
 from service.rest.request_body import read_json_object
-from service.rest.request_identity import request_id_of
 from service.telemetry.metric_table import ADMISSION_REFUSALS
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from service.domain.result import GenerationResult, SignedImage
+    from service.edit_intake import EditDraft
     from service.rest.dependencies import RestDependencies, RestEnvironment
+    from service.rest.openai_uploads import EditFiles
 
 
 class ImagesEndpoint:
-    """Generates pictures for one HTTP request and stops when its client leaves."""
+    """Draws and edits pictures, each for one HTTP request, and stops when its client leaves."""
 
     def __init__(self, environment: RestEnvironment) -> None:
         self._environment = environment
+        self._answers = ImageAnswers(environment)
+        self._budget = UploadBudget(environment.options.max_held_upload_bytes)
 
     async def create(self, request: Request) -> Response:
         """Answer with every picture, or raise a ServiceError; never with fewer or unsigned ones."""
-        environment = self._environment
-        deadline = Deadline.after(environment.request_timeout_s, environment.clock())
-        body = parse_body(await read_json_object(request))
+        deadline = self._deadline()
+        body = parse_json_body(await read_json_object(request), ImagesGenerateBody)
         dependencies = self._require_loaded()
         spec = find_model(dependencies, body.model)
-        work = dependencies.generate(
-            build_request(to_draft(body), spec, environment.limits),
-            request_id=request_id_of(request.scope),
-            deadline=deadline,
+        limits = self._environment.limits
+        wanted = build_request(to_draft(body, spec, limits), spec, limits)
+        call = ImageCall("image_generation", body, spec, wanted, deadline)
+        return await self._answers.answer(request, dependencies, call, ExitStack())
+
+    async def edit(self, request: Request) -> Response:
+        """Answer with pictures made from the uploaded one; otherwise as `create`."""
+        deadline = self._deadline()
+        limits = self._environment.limits
+        async with open_form(request, edit_form_limits(limits), IMAGE) as form:
+            files = await read_edit_files(form)
+            body = parse_form_body(form.fields, ImagesEditBody)
+        dependencies = self._require_loaded()
+        spec = find_model(dependencies, body.model)
+        strength = strength_of(body, spec, limits)
+        with ExitStack() as held:
+            held.enter_context(self._budget.hold(files.size_bytes))
+            edit = await _decode(dependencies, files, strength, self._environment)
+            wanted = build_request(to_draft(body, spec, limits, edit), spec, limits)
+            call = ImageCall("image_edit", body, spec, wanted, deadline)
+            return await self._answers.answer(request, dependencies, call, held)
+
+    async def vary(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
+        """Refuse: OpenAI has retired variations, and nothing is drawn here without a prompt."""
+        raise NotFound(
+            "Variations are not offered. POST /v1/images/edits, with a prompt and a 'strength', "
+            "draws a picture anew."
         )
-        return present(await run_while_connected(work, request.receive))
+
+    def _deadline(self) -> Deadline:
+        environment = self._environment
+        return Deadline.after(environment.request_timeout_s, environment.clock())
 
     def _require_loaded(self) -> RestDependencies:
         try:
@@ -52,35 +94,19 @@ class ImagesEndpoint:
             raise
 
 
-def present(result: GenerationResult) -> PicturesAnswer:
-    """Return `result` as OpenAI's ImagesResponse, with seed and provenance beside each picture."""
-    wanted = result.request
-    tokens = result.prompt_tokens
-    facts = {
-        "created": int(result.created_at.timestamp()),
-        "model": wanted.model_id,
-        "request_id": result.request_id,
-        "output_format": wanted.output.format.value,
-        "size": f"{wanted.width_px}x{wanted.height_px}",
-        "quality": "auto",
-        "background": "opaque",
-        "usage": {
-            "input_tokens": tokens,
-            "output_tokens": 0,
-            "total_tokens": tokens,
-            "input_tokens_details": {"text_tokens": tokens, "image_tokens": 0},
-        },
-    }
-    return PicturesAnswer([(image.content, _item(image)) for image in result.images], facts)
-
-
-def _item(image: SignedImage) -> dict[str, Any]:
-    return {
-        "seed": image.seed,
-        "output_id": image.output_id,
-        "manifest_id": image.manifest_id,
-        "watermark_id": format_watermark_id(image.watermark_id),
-        "watermark_profile": image.watermark_profile,
-        "pixels_sha256": image.pixels_sha256,
-        "content_sha256": image.content_sha256,
-    }
+async def _decode(
+    dependencies: RestDependencies,
+    files: EditFiles,
+    strength: float | None,
+    environment: RestEnvironment,
+) -> EditDraft:
+    loop, context = asyncio.get_running_loop(), copy_context()
+    return await loop.run_in_executor(
+        dependencies.verify_pool,
+        context.run,
+        decode_edit,
+        files.image,
+        files.mask,
+        strength,
+        environment.limits,
+    )

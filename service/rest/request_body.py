@@ -22,18 +22,27 @@ if TYPE_CHECKING:
 
 # 2**64 has 20 digits; a longer number is no seed, and parsing it would take quadratic time.
 _MAX_INTEGER_DIGITS = 20
+_IDLE_S = 30.0
 
 
 class BodyGuard:
     """Lets no body past its limit, with or without Content-Length, nor one that never ends.
 
     `limit_bytes`: the limit for a path. `timeout_s`: from the headers to the body's last byte.
+    `idle_s`: without any byte of it.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: Callable[[str], int], timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit_bytes: Callable[[str], int],
+        timeout_s: float,
+        idle_s: float = _IDLE_S,
+    ) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
         self._timeout_s = timeout_s
+        self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; raises PayloadTooLarge or DeadlineExceeded into whoever reads."""
@@ -42,7 +51,8 @@ class BodyGuard:
             return
         limit_bytes = self._limit_bytes(scope["path"])
         declared_bytes = _declared_bytes(scope)
-        ends_at_s = asyncio.get_running_loop().time() + self._timeout_s
+        loop = asyncio.get_running_loop()
+        ends_at_s = loop.time() + self._timeout_s
         received_bytes, is_complete = 0, False
 
         async def guarded_receive() -> Message:
@@ -52,7 +62,7 @@ class BodyGuard:
             if declared_bytes > limit_bytes:
                 _refuse(limit_bytes)
             try:
-                async with asyncio.timeout_at(ends_at_s):
+                async with asyncio.timeout_at(min(ends_at_s, loop.time() + self._idle_s)):
                     message = await receive()
             except TimeoutError:
                 raise DeadlineExceeded("The request body did not arrive in time.") from None
@@ -86,13 +96,20 @@ def require_media_type(request: Request, wanted: str) -> None:
 
 
 async def read_json_object(request: Request) -> dict[str, Any]:
-    """Return the body as a JSON object.
+    """Return the body as a JSON object, read by `parse_json_object`.
 
-    Stricter than Python's parser: UTF-8, no duplicate keys, no NaN or infinity, no integers of
-    more than 20 digits. Raises UnsupportedMediaType or InvalidRequest, which never quote it.
+    Raises UnsupportedMediaType or InvalidRequest.
     """
     require_media_type(request, "application/json")
-    content = await request.body()
+    return parse_json_object(await request.body())
+
+
+def parse_json_object(content: bytes) -> dict[str, Any]:
+    """Return `content` as a JSON object.
+
+    Stricter than Python's parser: UTF-8, no duplicate keys, no NaN or infinity, no integers of
+    more than 20 digits. Raises InvalidRequest, which never quotes it.
+    """
     try:
         value = json.loads(
             content.decode("utf-8"),

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class RequestsEndpoint:
-    """Answers for requests that run or ran recently. Whoever knows the id may ask and cancel."""
+    """Answers for requests that run or ran recently.
+
+    Each caller knows of its own only (`service.access.generation`): another's is not found.
+    """
 
     def __init__(self, environment: RestEnvironment) -> None:
         self._environment = environment

@@ -7,27 +7,25 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 from starlette.responses import Response
 
 from service.errors import InvalidRequest, QueueFull
 from service.rest.json_answer import JsonAnswer
-from service.rest.request_body import require_media_type
+from service.rest.multipart import FormLimits, open_form
 from service.telemetry.metric_table import VERIFICATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.datastructures import FormData
     from starlette.requests import Request
 
     from service.rest.dependencies import RestDependencies, RestEnvironment
+    from service.rest.multipart import Form, UploadedFile
 
 _FIELD = "image"
 _RETRY_AFTER_S = 2.0
 _MAX_PARTS = 4  # enough to say which one is too many
+_MULTIPART_BYTES = 16 * 1024  # boundaries and part headers around the picture
 
 
 class VerifyEndpoint:
@@ -40,18 +38,24 @@ class VerifyEndpoint:
     async def verify(self, request: Request) -> Response:
         """Answer with the verification report of the one uploaded picture."""
         dependencies = self._environment.require_loaded()
-        form = await _read_form(request)
-        try:
-            image = _only_image(form.multi_items())
+        async with open_form(request, self._form_limits(), _FIELD) as form:
+            image = _only_image(form)
             with self._slot():
                 return await self._examine(dependencies, await image.read())
-        finally:
-            await form.close()
 
     async def trust_anchors(self, request: Request) -> Response:  # noqa: ARG002
         """Answer with the root certificates (PEM) that this service's signatures chain to."""
         dependencies = self._environment.require_loaded()
         return Response(dependencies.trust_anchors_pem, media_type="application/x-pem-file")
+
+    def _form_limits(self) -> FormLimits:
+        largest_bytes = self._environment.limits.max_upload_bytes
+        return FormLimits(
+            max_body_bytes=largest_bytes + _MULTIPART_BYTES,
+            max_file_bytes=largest_bytes,
+            max_files=_MAX_PARTS,
+            max_fields=_MAX_PARTS,
+        )
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -74,25 +78,16 @@ class VerifyEndpoint:
         return JsonAnswer(report)
 
 
-async def _read_form(request: Request) -> FormData:
-    require_media_type(request, "multipart/form-data")
-    try:
-        return await request.form(max_files=_MAX_PARTS, max_fields=_MAX_PARTS)
-    except (HTTPException, MultiPartException) as exc:
-        detail = exc.detail if isinstance(exc, HTTPException) else exc.message
-        raise InvalidRequest(f"The form cannot be read: {detail}", param=_FIELD) from None
-
-
-def _only_image(items: list[tuple[str, UploadFile | str]]) -> UploadFile:
+def _only_image(form: Form) -> UploadedFile:
     """Return the one file of the form; raises InvalidRequest for anything beside it."""
-    for name, _ in items:
+    for name in [*form.fields, *form.files]:
         if name != _FIELD:
             raise InvalidRequest(f"'{name[:60]}' is not a field of this request.", param=name[:60])
-    if not items:
-        raise InvalidRequest(f"'{_FIELD}' is required.", param=_FIELD)
-    if len(items) > 1:
-        raise InvalidRequest(f"'{_FIELD}' must be one file.", param=_FIELD)
-    image = items[0][1]
-    if not isinstance(image, UploadFile):
+    if _FIELD in form.fields:
         raise InvalidRequest(f"'{_FIELD}' must be a file.", param=_FIELD)
-    return image
+    images = form.files.get(_FIELD, [])
+    if not images:
+        raise InvalidRequest(f"'{_FIELD}' is required.", param=_FIELD)
+    if len(images) > 1:
+        raise InvalidRequest(f"'{_FIELD}' must be one file.", param=_FIELD)
+    return images[0]

@@ -20,6 +20,7 @@ GRPC_STATUSES = {
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
     "NOT_FOUND",
+    "ALREADY_EXISTS",
     "UNIMPLEMENTED",
     "RESOURCE_EXHAUSTED",
     "CANCELLED",
@@ -87,7 +88,8 @@ def test_only_retryable_errors_tell_callers_to_come_back(error: type[ServiceErro
     assert response.status_code == error.http_status
     assert ("retry-after" in response.headers) == error.retryable
     assert ("retry-after-ms" in response.headers) == error.retryable
-    is_final = error.http_status >= 500 and not error.retryable
+    is_repeated = error.http_status in {408, 409, 429} or error.http_status >= 500
+    is_final = is_repeated and not error.retryable
     assert (response.headers.get("x-should-retry") == "false") == is_final
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from models.options import LoadOptions
+from models.weights import write_digests
 from tests.e2e.server import Server, run_server
 
 IMAGES = "/v1/images/generations"
@@ -158,11 +162,33 @@ def test_an_unknown_setting_stops_the_start_by_name(tmp_path: Path):
         assert "MINTMARK_ENGIN__MAX_BATCH_ROWS is not a setting" in server.log()
 
 
+def test_several_models_are_listed_and_drawn_with_by_their_ids(tmp_path: Path):
+    second = tmp_path / "second"
+    shutil.copytree(LoadOptions.embedded_folder(), second)
+    facts = json.loads((second / "mintmark.json").read_text())
+    facts["model_id"] = "second"
+    (second / "mintmark.json").write_text(json.dumps(facts))
+    write_digests(second)
+    with run_server(
+        tmp_path / "run", {"MINTMARK_MODEL__ALSO": json.dumps([str(second)])}
+    ) as server:
+        listed = httpx.get(f"{server.url}/v1/models").json()["data"]
+        assert [model["id"] for model in listed] == ["mintmark-emoji-64", "second"]
+        for model in listed:
+            assert httpx.get(f"{server.url}/v1/models/{model['id']}").json() == model
+            assert {"subjects", "license", "training_data", "limits"} <= model["card"].keys()
+        assert listed[1]["card"] == facts["card"]
+        for asked, answered in ((None, "mintmark-emoji-64"), ("second", "second")):
+            body = {"prompt": "a zeppelin", "num_inference_steps": 2, "model": asked}
+            answer = httpx.post(f"{server.url}{IMAGES}", json=body, timeout=60).json()
+            assert answer["model"] == answered
+            assert answer["warnings"] == ["not drawn: 'zeppelin'"]
+        body = {"prompt": "x", "model": "third"}
+        assert httpx.post(f"{server.url}{IMAGES}", json=body).status_code == 404
+        assert metric(server, 'mintmark_model_load_seconds{model="second"}') > 0
+
+
 def test_a_tampered_model_file_stops_the_start(tmp_path: Path):
-    import shutil
-
-    from models.options import LoadOptions
-
     folder = tmp_path / "model"
     shutil.copytree(LoadOptions.embedded_folder(), folder)
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
@@ -192,3 +218,22 @@ def test_no_prompt_is_ever_logged(server):
     body["n"] = "zebra-stripes-42"
     assert httpx.post(f"{server.url}{IMAGES}", json=body, timeout=60).status_code == 400
     assert "zebra" not in server.log()
+
+
+def test_a_stream_is_not_held_back_on_its_way(server):
+    body = {**LONG, "n": 1, "stream": True, "partial_images": 3}
+    started_s = time.monotonic()
+    with httpx.stream("POST", f"{server.url}{IMAGES}", json=body, timeout=60) as response:
+        assert response.headers["x-request-id"]
+        assert response.headers["content-type"].startswith("text/event-stream")
+        headers_s = time.monotonic() - started_s
+        arrived_s = [
+            (line.rpartition(".")[2], time.monotonic() - started_s)
+            for line in response.iter_lines()
+            if line.startswith("event:")
+        ]
+    # A preview that cannot carry its marks would be left out; not all of them will.
+    (first, first_s), *_, (last, last_s) = arrived_s
+    assert (first, last) == ("partial_image", "completed")
+    # The first came while much was still to be drawn, not with the last.
+    assert headers_s < first_s < 0.8 * last_s

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 import uvicorn
@@ -15,30 +16,39 @@ from click.testing import CliRunner
 from service.cli.main import cli
 from service.config import Settings
 from service.domain.request import OutputFormat
-from service.errors import InvalidRequest, QueueFull
+from service.domain.stream import FinishedImage
+from service.errors import DeviceOutOfMemory, InvalidRequest, QueueFull
 from service.provenance.keys import load_signing_material
 from service.provenance.options import ProvenanceOptions
 from service.provenance.pipeline import MarkingPipeline
 from service.provenance.signer import C2paSigner
 from service.provenance.watermark import SpreadSpectrumWatermarker
+from tests.access_kit import APP_KEY, keyed_access
+from tests.fakes import FakeGeneration
 from tests.provenance_kit import SYSTEM, make_image, make_request, open_ledger, picture_bytes
 from tests.rest_kit import rest_bench
 
 
-@pytest.fixture
-def served():
-    """A bench whose app answers on a real port, as `bench.url`."""
-    with rest_bench() as bench, socket.create_server(("127.0.0.1", 0)) as listener:
+@contextmanager
+def on_a_port(bench):
+    """Serve a bench on a real port, as it is now; yield the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(bench.app(), log_config=None, lifespan="off", ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:
             time.sleep(0.005)
-        bench.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        yield bench
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture
+def served():
+    """A bench whose app answers on a real port, as `bench.url`."""
+    with rest_bench() as bench, on_a_port(bench) as bench.url:
+        yield bench
 
 
 @pytest.fixture
@@ -74,6 +84,14 @@ def test_a_picture_is_written_and_described(served, tmp_path):
     (request,) = served.generate.requests
     assert request.output.format is OutputFormat.WEBP  # from the file's name
     assert request.sampling.seed == 5
+
+
+def test_what_will_not_be_drawn_is_said_beside_the_output(served, tmp_path):
+    served.generate.warnings = ("not drawn: 'wolf'; nearest known: 'dog'",)
+    result = run("generate", "a wolf", "-o", tmp_path / "a.png", "--url", served.url)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "Warning: not drawn: 'wolf'; nearest known: 'dog'\n"
+    assert "Warning" not in result.stdout
 
 
 def test_every_option_reaches_the_service(served, tmp_path):
@@ -117,6 +135,56 @@ def test_progress_is_asked_for_while_it_runs(served, tmp_path):
     result = run("generate", "x", "-o", tmp_path / "a.png", "--url", served.url)
     releasing.join()
     assert result.exit_code == 0, result.output
+
+
+def test_unfinished_states_are_shown_in_the_file_while_it_is_drawn(served, tmp_path):
+    path = tmp_path / "a.webp"
+    seen = []
+
+    class Watched(FakeGeneration):
+        async def stream(self, request, **named):
+            async for event in super().stream(request, **named):
+                if isinstance(event, FinishedImage):
+                    while not path.exists():  # the previews are written by now
+                        await asyncio.sleep(0.01)
+                    seen.append(path.read_bytes())
+                yield event
+
+    served.generate = Watched()
+    served.generate.warnings = ("not drawn: 'wolf'",)
+    with on_a_port(served) as url:
+        result = run("generate", "x", "-o", path, "--url", url, "--stream", "--seed", 5)
+    assert result.exit_code == 0, result.output
+    assert seen == [served.generate.content]
+    assert path.read_bytes() == served.generate.content
+    assert [each.name for each in tmp_path.glob("*a.webp*")] == ["a.webp"]
+    assert served.generate.requests[0].num_previews == 3
+    assert "seed 5  output out_0" in result.stdout
+    assert result.stderr == "Warning: not drawn: 'wolf'\n"
+
+
+def test_a_stream_that_fails_leaves_no_unfinished_picture(served, tmp_path):
+    served.generate.late_error = DeviceOutOfMemory("No memory.")
+    result = run("generate", "x", "-o", tmp_path / "a.png", "--url", served.url, "--stream")
+    assert result.exit_code == 1
+    assert result.output == "Error: No memory.\n"
+    assert list(tmp_path.glob("*a.png*")) == []
+
+
+def test_a_stream_that_is_refused_is_one_line(served, tmp_path):
+    served.generate.error = QueueFull("Full.", retry_after_s=4)
+    result = run("generate", "x", "-o", tmp_path / "a.png", "--url", served.url, "--stream")
+    assert result.output == "Error: Full. Try again in 4 s.\n"
+
+
+def test_a_key_is_sent_along(served, tmp_path, monkeypatch):
+    served.access = keyed_access()
+    with on_a_port(served) as url:
+        refused = run("generate", "x", "-o", tmp_path / "a.png", "--url", url)
+        monkeypatch.setenv("MM_API_KEY", APP_KEY)
+        taken = run("generate", "x", "-o", tmp_path / "a.png", "--url", url, "--stream")
+    assert refused.exit_code == 1
+    assert taken.exit_code == 0, taken.output
 
 
 @pytest.mark.parametrize(
