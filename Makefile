@@ -10,8 +10,9 @@ LOCKS := deploy/locks
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := service models loadtests tests examples
 
-.PHONY: help serve test check install fmt lint types imports coverage e2e test-property bento export \
-	bench bench-watermark contact-sheet train-data train evaluate-model release-model docs lock clean
+.PHONY: help serve test check install fmt lint types imports coverage e2e test-property fuzz-api bento export \
+	bench bench-front bench-watermark storm contact-sheet train-data train evaluate-model release-model proto docs lock \
+	clean
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,12 @@ e2e: $(VENV)/.dev ## End-to-end tests against a real server
 test-property: $(VENV)/.dev ## Property tests only
 	$(BIN)/pytest -m property
 
+fuzz-api: $(VENV)/.dev ## Ten thousand new requests against the OpenAPI document (some minutes)
+	$(BIN)/pytest tests/contract/test_openapi_fuzz.py --hypothesis-profile fuzz --timeout 1800
+
+storm: $(VENV)/.dev ## A thousand clients that leave at random moments (CI: two hundred)
+	HOSTILE_DISCONNECTS=1000 $(BIN)/pytest tests/e2e/test_hostile_clients.py --timeout 900
+
 export: $(VENV)/.dev ## Make the embedded model's ONNX graphs again, with a parity check
 	$(BIN)/mintmark export models/embedded
 
@@ -67,6 +74,9 @@ bento: $(VENV)/.runtime ## Build the Bento
 
 bench: $(VENV)/.dev ## CPU seconds per image: this engine beside stock diffusers, one run
 	$(BIN)/python -m loadtests.bench_engine
+
+bench-front: $(VENV)/.dev ## What HTTP and gRPC cost beside the bare engine and plain echoes (some minutes)
+	$(BIN)/python -m loadtests.bench_front $(BENCH)
 
 bench-watermark: $(VENV)/.dev ## Robustness of the watermark per size and attack
 	$(BIN)/python -m loadtests.watermark_robustness
@@ -92,6 +102,10 @@ evaluate-model: $(VENV)/.dev ## Measure what was trained beside its ceilings
 
 release-model: $(VENV)/.dev ## Assemble the pipeline folder with its graphs and digests
 	$(TRAINING) release $(TRAIN)
+
+proto: $(VENV)/.dev ## Write the code generated from the protos again; refuses to break what was released
+	$(BIN)/python -m service.rpc.generate
+	$(BIN)/python -m service.oip.generate
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/ again
 	$(BIN)/python -m service.reference docs

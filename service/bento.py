@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import bentoml
+import uvicorn.config
 
 from service import config
 from service.access.control import AccessControl, build_access, listening_host
@@ -179,5 +180,8 @@ def _exit_failed() -> NoReturn:
     logging.shutdown()
     os._exit(1)
 
+
+# What uvicorn picks when nobody names a protocol, as BentoML does not. The parent makes no server.
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "service.rest.wire:BoundedHttpProtocol"
 
 ImageGeneration.add_asgi_middleware(OwnAppFirst)  # type: ignore[attr-defined]

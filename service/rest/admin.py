@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from service.errors import ConfigurationError
+from service.rest.wire import BoundedHttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ class AdminListener:
         listener = self._listen()
         config = uvicorn.Config(
             self._app,
+            http=BoundedHttpProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -17,8 +17,8 @@ MAX_TARGET_BYTES = 8 * 1024
 class HeaderGuard:
     """Refuses requests with too many or too long headers, or too long a path and query.
 
-    The HTTP server has parsed them by now: this bounds what we copy, log and compare. What it
-    accepts while they arrive is the server's own limit, or that of the proxy in front.
+    The HTTP server has parsed them by now: this bounds what we copy, log and compare. What is
+    accepted while they arrive is `wire`'s to say.
     """
 
     def __init__(self, app: ASGIApp) -> None:

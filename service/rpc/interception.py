@@ -6,8 +6,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from service.errors import ServiceError
+from service.errors import InvalidRequest, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,9 +58,25 @@ class SurroundingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-a
 
 
 def _surrounded(handler: Handler, method: str, surround: Surround) -> Handler:
-    inner: Any = (
+    serve: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
+    # One for each layer: an outer one would otherwise refuse before the errors are shaped.
+    unreadable = object()
+
+    deserialize: Any = handler.request_deserializer
+
+    def read(content: bytes) -> Any:
+        # gRPC answers a reader that raises with what it raised, as UNKNOWN.
+        try:
+            return deserialize(content)
+        except DecodeError:
+            return unreadable
+
+    def inner(request: Any, context: Context) -> Any:
+        if request is unreadable:
+            raise InvalidRequest("The request is not a message of this method.")
+        return serve(request, context)
 
     async def answer(request: Any, context: Context) -> Any:
         async with surround(method, context):
@@ -79,7 +96,7 @@ def _surrounded(handler: Handler, method: str, surround: Surround) -> Handler:
     factory: Any = _FACTORIES[handler.request_streaming, handler.response_streaming]
     return factory(  # type: ignore[no-any-return]
         answer_in_pieces if handler.response_streaming else answer,
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=None if deserialize is None else read,
         response_serializer=handler.response_serializer,
     )
 
