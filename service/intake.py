@@ -49,7 +49,8 @@ class GenerationDraft:
     """A request as it came in: right types, nothing checked. None means "not said".
 
     `size` is `auto` or `<width>x<height>` in pixels. `num_previews`: per image, for a caller who
-    watches. `edit`: the picture to start from, if one was sent.
+    watches. `edit`: the picture to start from, if one was sent. `needs_prompt`: false where a
+    picture alone says enough.
     """
 
     prompt: str
@@ -64,6 +65,7 @@ class GenerationDraft:
     output_compression: int | None = None
     num_previews: int | None = None
     edit: EditDraft | None = None
+    needs_prompt: bool = True
 
 
 def build_request(
@@ -79,7 +81,7 @@ def build_request(
     edit, steps = draft.edit, sampling.num_inference_steps
     return GenerationRequest(
         model_id=spec.model_id,
-        prompt=_text("prompt", draft.prompt, limits.max_prompt_chars, required=True),
+        prompt=_text("prompt", draft.prompt, limits.max_prompt_chars, required=draft.needs_prompt),
         negative_prompt=_text(
             "negative_prompt", draft.negative_prompt or "", limits.max_prompt_chars, required=False
         ),

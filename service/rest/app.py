@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _UPLOAD_PATH = "/v1/images/verify"
 _EDIT_PATH = "/v1/images/edits"
+_VARIATION_PATH = "/v1/images/variations"
 _MULTIPART_BYTES = 16 * 1024  # boundaries and part headers around an uploaded picture
 
 
@@ -84,7 +85,7 @@ def _behind_guards(environment: RestEnvironment, routes: Sequence[Route]) -> ASG
         if path == _UPLOAD_PATH:
             return environment.limits.max_upload_bytes + _MULTIPART_BYTES
         limits = environment.limits
-        if path == _EDIT_PATH:
+        if path in (_EDIT_PATH, _VARIATION_PATH):
             return edit_body_limit_bytes(limits)
         return infer_limit_bytes(path, limits) or limits.max_body_bytes
 
@@ -159,7 +160,7 @@ def _routes(environment: RestEnvironment, gate: _Gate) -> list[Route]:
         Route("/v1/provenance/trust-anchors", verify.trust_anchors),
         Route("/v1/images/generations", images.create, methods=["POST"], middleware=generating),
         Route(_EDIT_PATH, images.edit, methods=["POST"], middleware=generating),
-        Route("/v1/images/variations", images.vary, methods=["POST"], middleware=known),
+        Route(_VARIATION_PATH, images.vary, methods=["POST"], middleware=generating),
         Route("/v1/images/files/{name}", files.retrieve),
         Route(_UPLOAD_PATH, verify.verify, methods=["POST"], middleware=verifying),
         Route("/v1/models", models.list, middleware=known),

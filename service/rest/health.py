@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _LINKS = {
     "generate": "/v1/images/generations",
     "edit": "/v1/images/edits",
+    "vary": "/v1/images/variations",
     "verify": "/v1/images/verify",
     "models": "/v1/models",
     "trust_anchors": "/v1/provenance/trust-anchors",

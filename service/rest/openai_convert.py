@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.intake import GenerationDraft
+from service.rest.openai_schema import ImagesVariationBody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ def to_draft(
         output_compression=body.output_compression,
         num_previews=body.partial_images,
         edit=edit,
+        needs_prompt=not isinstance(body, ImagesVariationBody),
     )
 
 

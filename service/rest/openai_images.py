@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.domain.identity import Deadline
 from service.edit_upload import decode_edit
-from service.errors import NotFound, ServiceError
+from service.errors import ServiceError
 from service.intake import build_request
 from service.rest.dependencies import find_model
 from service.rest.multipart import open_form
@@ -18,11 +18,13 @@ from service.rest.openai_convert import strength_of, to_draft
 from service.rest.openai_schema import (
     ImagesEditBody,
     ImagesGenerateBody,
+    ImagesVariationBody,
     parse_form_body,
     parse_json_body,
 )
 from service.rest.openai_uploads import (
     IMAGE,
+    MASK,
     UploadBudget,
     edit_form_limits,
     read_edit_files,
@@ -31,6 +33,8 @@ from service.rest.request_body import read_json_object
 from service.telemetry.metric_table import ADMISSION_REFUSALS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -60,11 +64,20 @@ class ImagesEndpoint:
 
     async def edit(self, request: Request) -> Response:
         """Answer with pictures made from the uploaded one; otherwise as `create`."""
+        return await self._redraw(request, ImagesEditBody, (IMAGE, MASK))
+
+    async def vary(self, request: Request) -> Response:
+        """Answer with pictures like the uploaded one: an edit that needs no prompt."""
+        return await self._redraw(request, ImagesVariationBody, (IMAGE,))
+
+    async def _redraw(
+        self, request: Request, model: type[ImagesEditBody], file_names: Collection[str]
+    ) -> Response:
         deadline = self._deadline()
         limits = self._environment.limits
         async with open_form(request, edit_form_limits(limits), IMAGE) as form:
-            files = await read_edit_files(form)
-            body = parse_form_body(form.fields, ImagesEditBody)
+            files = await read_edit_files(form, file_names)
+            body = parse_form_body(form.fields, model)
         dependencies = self._require_loaded()
         spec = find_model(dependencies, body.model)
         strength = strength_of(body, spec, limits)
@@ -74,13 +87,6 @@ class ImagesEndpoint:
             wanted = build_request(to_draft(body, spec, limits, edit), spec, limits)
             call = ImageCall("image_edit", body, spec, wanted, deadline)
             return await self._answers.answer(request, dependencies, call, held)
-
-    async def vary(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
-        """Refuse: OpenAI has retired variations, and nothing is drawn here without a prompt."""
-        raise NotFound(
-            "Variations are not offered. POST /v1/images/edits, with a prompt and a 'strength', "
-            "draws a picture anew."
-        )
 
     def _deadline(self) -> Deadline:
         environment = self._environment

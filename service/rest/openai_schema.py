@@ -95,6 +95,15 @@ class ImagesEditBody(ImagesBody):
     )
 
 
+class ImagesVariationBody(ImagesEditBody):
+    """The text fields of POST /v1/images/variations; its file is `image`."""
+
+    prompt: str = Field(default="", description="What the picture shows; not needed.")
+    input_fidelity: Literal["low", "high"] | None = Field(
+        default="high", description="As for an edit, but `high` unless said otherwise."
+    )
+
+
 Body = TypeVar("Body", bound=ImagesBody)
 
 

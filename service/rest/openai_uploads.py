@@ -11,7 +11,7 @@ from service.rest.multipart import FormLimits
 from service.rest.openai_schema import UNSUPPORTED, ImagesEditBody
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from service.intake import LimitsOptions
     from service.rest.multipart import Form, UploadedFile
@@ -76,12 +76,15 @@ def edit_form_limits(limits: LimitsOptions) -> FormLimits:
     )
 
 
-async def read_edit_files(form: Form) -> EditFiles:
-    """Return the files of an edit. Raises InvalidRequest naming what is missing or too much."""
+async def read_edit_files(form: Form, names: Collection[str] = (IMAGE, MASK)) -> EditFiles:
+    """Return the files of an edit. Raises InvalidRequest naming what is missing or too much.
+
+    names: those that the form may hold.
+    """
     for name in form.files:
-        if name not in (IMAGE, MASK):
+        if name not in names:
             raise _refusal(name)
-    for name in (IMAGE, MASK):
+    for name in names:
         if name in form.fields:
             raise InvalidRequest(f"'{name}' must be a file.", param=name)
     images, masks = form.files.get(IMAGE, []), form.files.get(MASK, [])

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.provenance.report import VerificationReport
 from service.rest import openapi_answers as answers
 from service.rest.json_answer import encode_json
-from service.rest.openai_schema import ImagesEditBody, ImagesGenerateBody
+from service.rest.openai_schema import ImagesEditBody, ImagesGenerateBody, ImagesVariationBody
 from service.rest.openapi_operations import describe_paths
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 API_VERSION = "1"
 
 _REF = "#/components/schemas/{model}"
-_BODIES = (ImagesGenerateBody, ImagesEditBody)
+_BODIES = (ImagesGenerateBody, ImagesEditBody, ImagesVariationBody)
 _ANSWERS = (
     answers.ImagesResponse,
     answers.ImagePartialEvent,
@@ -147,12 +147,14 @@ def _schemas() -> dict[str, Any]:
     report = TypeAdapter(VerificationReport).json_schema(ref_template=_REF, mode="serialization")
     schemas |= report.pop("$defs")
     schemas["VerificationReport"] = report
-    schemas["ImagesEditForm"] = _edit_form(schemas.pop("ImagesEditBody"))
+    schemas["ImagesEditForm"] = _form(schemas.pop("ImagesEditBody"), _FILES)
+    only_image = {"image": _FILES["image"]}
+    schemas["ImagesVariationForm"] = _form(schemas.pop("ImagesVariationBody"), only_image)
     schemas["ImageEvent"] = _EVENT
     return dict(sorted(schemas.items()))
 
 
-def _edit_form(body: dict[str, Any]) -> dict[str, Any]:
+def _form(body: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of the whole form: files, and text, where empty means null."""
     fields = {}
     for name, schema in body["properties"].items():
@@ -161,7 +163,7 @@ def _edit_form(body: dict[str, Any]) -> dict[str, Any]:
         fields[name] = {**rest, **(kinds[0] if kinds else {})}
     return {
         **body,
-        "title": "ImagesEditForm",
-        "properties": {**_FILES, **fields},
-        "required": ["image", *body["required"]],
+        "title": body["title"].replace("Body", "Form"),
+        "properties": {**files, **fields},
+        "required": ["image", *body.get("required", ())],
     }

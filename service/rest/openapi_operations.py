@@ -173,10 +173,17 @@ OPERATIONS: Sequence[Operation] = (
     Operation(
         "/v1/images/variations",
         "post",
-        "Not offered",
-        {},
-        (errors.NotFound,),
-        description="OpenAI has retired it; edits with a `strength` do the same with a prompt.",
+        "Draw pictures like a picture",
+        _PICTURES,
+        (*_LOADED, *_BODY, *_DRAWING),
+        body={
+            "multipart/form-data": {
+                "schema": _ref("ImagesVariationForm"),
+                "encoding": {"image": {"contentType": "image/png, image/jpeg, image/webp"}},
+            }
+        },
+        parameters=(_IDEMPOTENCY_KEY,),
+        description="An edit that needs no prompt.",
     ),
     Operation(
         "/v1/images/files/{name}",

@@ -174,13 +174,19 @@ async def test_what_is_not_done_is_refused_by_its_name(bench):
             await client.images.edit(image=file(png()), markup=file(mask_png()), prompt="x")
         with pytest.raises(openai.BadRequestError) as svg:
             await client.images.edit(image=file(png()), svg={"model": "m"}, prompt="x")
-        with (
-            pytest.warns(DeprecationWarning, match="deprecated"),
-            pytest.raises(openai.NotFoundError) as variation,
-        ):
-            await client.images.create_variation(image=file(png()))
     assert [error.value.param for error in (several, markup, svg)] == ["image", "markup", "svg"]
-    assert "/v1/images/edits" in variation.value.message
+
+
+async def test_a_variation_needs_nothing_but_a_picture(bench):
+    async with served(bench.app()) as url, async_client(url) as client:
+        with pytest.warns(DeprecationWarning, match="deprecated"):
+            answer = await client.images.create_variation(image=file(png()), n=2)
+    assert answer.data is not None
+    assert len(answer.data) == 2
+    (request,) = bench.generate.requests
+    assert request.prompt == ""
+    assert request.source is not None
+    assert (request.source.strength, request.source.mask) == (0.5, None)
 
 
 async def test_a_link_leads_to_the_picture(bench, tmp_path):

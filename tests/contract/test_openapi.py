@@ -95,6 +95,7 @@ def test_every_field_that_is_taken_is_described(document):
     assert set(schemas["ImagesGenerateBody"]["properties"]) == taken
     form = {"image", "mask", *ImagesEditBody.model_fields}
     assert set(schemas["ImagesEditForm"]["properties"]) == form
+    assert set(schemas["ImagesVariationForm"]["properties"]) == form - {"mask"}
     assert not form & set(UNSUPPORTED)
 
 

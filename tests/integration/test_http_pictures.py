@@ -128,6 +128,19 @@ async def test_an_edit_is_signed_with_the_picture_that_it_was_made_from(app):
     assert ingredient["manifest_id"] == source.model_extra["manifest_id"]
 
 
+async def test_a_variation_is_an_edit_without_words(app):
+    async with served(app) as url, client_of(url) as client:
+        source = await client.images.generate(prompt=PROMPT, extra_body={"num_inference_steps": 4})
+        upload = io.BytesIO(base64.b64decode(source.data[0].b64_json))
+        upload.name = "apple.png"
+        with pytest.warns(DeprecationWarning, match="deprecated"):
+            answer = await client.images.create_variation(image=upload)
+        varied = answer.data[0]
+        report = await verify(url, base64.b64decode(varied.b64_json))
+    check_ours(report, varied.model_extra)
+    assert len(report["c2pa"]["ingredients"]) == 1
+
+
 async def test_a_picture_behind_a_link_is_the_one_that_was_signed(app):
     async with served(app) as url, client_of(url) as client:
         answer = await client.images.generate(

@@ -283,3 +283,36 @@ async def test_uploads_of_all_requests_together_are_bounded(bench):
     assert second.json()["error"]["code"] == "queue_full"
     assert int(second.headers["retry-after-ms"]) > 0
     assert third.status_code == 200
+
+
+async def vary(bench, *parts):
+    async with bench.client() as client:
+        return await client.post("/v1/images/variations", files=list(parts))
+
+
+@pytest.mark.parametrize(
+    ("fields", "strength"),
+    [({}, 0.5), ({"strength": "0.9"}, 0.9), ({"input_fidelity": "low"}, 0.8)],
+)
+async def test_a_variation_keeps_half_unless_told_otherwise(bench, fields, strength):
+    assert (await vary(bench, PICTURE, *text(**fields))).status_code == 200
+    (request,) = bench.generate.requests
+    assert request.prompt == ""
+    assert request.source is not None
+    assert request.source.strength == strength
+
+
+@pytest.mark.parametrize(
+    ("parts", "param"), [([], "image"), ([PICTURE, MASK], "mask"), ([PICTURE, PICTURE], "image")]
+)
+async def test_a_variation_takes_one_picture_and_no_mask(bench, parts, param):
+    response = await vary(bench, *parts, *text(n="1"))
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+    assert bench.generate.requests == []
+
+
+async def test_an_edit_still_needs_a_prompt(bench):
+    response = await post(bench, PICTURE, *text(prompt=""))
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "prompt"

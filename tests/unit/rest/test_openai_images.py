@@ -123,14 +123,6 @@ async def test_an_unknown_model_is_not_found(bench):
     assert bench.generate.requests == []
 
 
-async def test_variations_are_refused_with_the_way_to_go(bench):
-    async with bench.client() as client:
-        response = await client.post("/v1/images/variations", content=b"whatever")
-    assert response.status_code == 404
-    assert response.json()["error"]["code"] == "not_found"
-    assert "/v1/images/edits" in response.json()["error"]["message"]
-
-
 async def test_refusals_never_quote_the_prompt(bench):
     async with bench.client() as client:
         response = await client.post(IMAGES, json={"prompt": "secret words", "n": "many"})
