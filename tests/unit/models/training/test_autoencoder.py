@@ -46,6 +46,21 @@ def test_latents_that_outgrow_their_noise_cost(pixels):
     assert losses["unit_variance"] == 64
 
 
+def test_latents_that_jump_from_one_to_the_next_cost(pixels):
+    board = torch.ones(16, 4, 2, 2)
+    board[..., 0, 1] = board[..., 1, 0] = -1
+    halves = torch.ones(16, 4, 2, 2)
+    halves[..., 1] = -1
+    of_board, of_halves = (
+        reconstruction_losses(pixels, pixels, latents, RECIPE.autoencoder)
+        for latents in (board, halves)
+    )
+    assert of_board["unit_variance"] == of_halves["unit_variance"] == 0
+    # 4 between each pair of neighbours that differ: all of them, and those of one direction.
+    assert (of_board["smoothness"], of_halves["smoothness"]) == (8, 4)
+    assert of_board["loss"] > of_halves["loss"] > 0
+
+
 @torch.no_grad()
 def test_a_release_has_unit_latents_and_the_same_pixels(pixels):
     vae = make_autoencoder()
