@@ -36,6 +36,7 @@ from service.rest.dependencies import RestDependencies, RestEnvironment
 from service.rest.error_response import ErrorBoundary
 from service.rest.idempotency import Idempotency, IdempotentRequests
 from service.rest.openai_images import ImagesEndpoint
+from service.rest.openai_uploads import UploadBudget
 from service.rest.request_identity import RequestIdentity
 from service.telemetry.generation import CountedGeneration
 from service.telemetry.metrics import Metrics
@@ -158,7 +159,9 @@ class Bench:
             Middleware(Admission, self.access, self.metrics, [Scope.GENERATE], True),
             Middleware(Idempotency, self.idempotent),
         ]
-        images, infer = ImagesEndpoint(environment), OpenInferenceEndpoint(environment)
+        budget = UploadBudget(environment.options.max_held_upload_bytes)
+        images = ImagesEndpoint(environment, budget)
+        infer = OpenInferenceEndpoint(environment, budget)
         inference = "/v2/models/{model_name:path}/infer"
         routes = [
             Route(IMAGES, images.create, methods=["POST"], middleware=generating),

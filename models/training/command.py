@@ -38,8 +38,6 @@ _TRAINING: Final = {
     "denoiser": run_denoiser,
     "few-step": run_few_step,
 }
-
-
 # The text stage is over in minutes, and its batches are too small to share.
 _IN_PROCESSES: Final = frozenset(_TRAINING) - {"text"}
 

@@ -23,7 +23,6 @@ from service.oip.pictures import timeout_s
 from service.oip.tensors import TensorLimits
 from service.rest.disconnect import run_while_connected
 from service.rest.json_answer import JsonAnswer
-from service.rest.openai_uploads import UploadBudget
 from service.rest.request_identity import request_id_of
 from service.telemetry.metric_table import ADMISSION_REFUSALS
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from service.oip.http_message import AnswerForm
     from service.oip.inference import Inference
     from service.rest.dependencies import RestDependencies, RestEnvironment
+    from service.rest.openai_uploads import UploadBudget
 
 _JSON_BYTES_HEADER = "inference-header-content-length"
 # KServe's client sends JSON without a type, Triton's binary data as well.
@@ -50,9 +50,10 @@ _LENGTH = re.compile(r"[0-9]{1,20}")
 class OpenInferenceEndpoint:
     """Answers every route of the protocol. Errors are raised; `OpenInferenceErrors` shapes them."""
 
-    def __init__(self, environment: RestEnvironment) -> None:
+    def __init__(self, environment: RestEnvironment, budget: UploadBudget) -> None:
+        """`budget`: bounds the uploads of every route together."""
         self._environment = environment
-        self._budget = UploadBudget(environment.options.max_held_upload_bytes)
+        self._budget = budget
 
     async def server(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
         """Answer with the server's metadata."""
@@ -146,6 +147,7 @@ class OpenInferenceEndpoint:
 
 def routes(
     environment: RestEnvironment,
+    budget: UploadBudget,
     *,
     known: Sequence[Middleware],
     generating: Sequence[Middleware],
@@ -155,7 +157,7 @@ def routes(
     `known`: what stands before routes for every caller with a key; `generating`: before those
     that draw. Model names may contain slashes, so the shorter paths come last.
     """
-    endpoint = OpenInferenceEndpoint(environment)
+    endpoint = OpenInferenceEndpoint(environment, budget)
     model = "/v2/models/{model_name:path}"
     version = f"{model}/versions/{{model_version}}"
     in_repository = "/v2/repository/models/{model_name:path}"

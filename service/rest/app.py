@@ -20,7 +20,7 @@ from service.rest.idempotency import Idempotency, IdempotentRequests
 from service.rest.observation import Observation
 from service.rest.openai_images import ImagesEndpoint
 from service.rest.openai_models import ModelsEndpoint
-from service.rest.openai_uploads import edit_body_limit_bytes
+from service.rest.openai_uploads import UploadBudget, edit_body_limit_bytes
 from service.rest.openapi import OpenApiEndpoint
 from service.rest.picture_files import PictureFilesEndpoint
 from service.rest.request_body import BodyGuard
@@ -148,7 +148,9 @@ def _probes(health: HealthEndpoint) -> list[Route]:
 
 def _routes(environment: RestEnvironment, gate: _Gate) -> list[Route]:
     """Return what callers call."""
-    images = ImagesEndpoint(environment)
+    # One for all: what callers upload lies in the same memory, whatever the door.
+    budget = UploadBudget(environment.options.max_held_upload_bytes)
+    images = ImagesEndpoint(environment, budget)
     models = ModelsEndpoint(environment)
     verify = VerifyEndpoint(environment)
     requests = RequestsEndpoint(environment)
@@ -169,5 +171,5 @@ def _routes(environment: RestEnvironment, gate: _Gate) -> list[Route]:
         Route(
             "/v1/requests/{request_id}/cancel", requests.cancel, methods=["POST"], middleware=own
         ),
-        *open_inference_routes(environment, known=known, generating=generating),
+        *open_inference_routes(environment, budget, known=known, generating=generating),
     ]

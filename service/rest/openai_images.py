@@ -25,7 +25,6 @@ from service.rest.openai_schema import (
 from service.rest.openai_uploads import (
     IMAGE,
     MASK,
-    UploadBudget,
     edit_form_limits,
     read_edit_files,
 )
@@ -40,16 +39,17 @@ if TYPE_CHECKING:
 
     from service.edit_intake import EditDraft
     from service.rest.dependencies import RestDependencies, RestEnvironment
-    from service.rest.openai_uploads import EditFiles
+    from service.rest.openai_uploads import EditFiles, UploadBudget
 
 
 class ImagesEndpoint:
     """Draws and edits pictures, each for one HTTP request, and stops when its client leaves."""
 
-    def __init__(self, environment: RestEnvironment) -> None:
+    def __init__(self, environment: RestEnvironment, budget: UploadBudget) -> None:
+        """`budget`: bounds the uploads of every route together."""
         self._environment = environment
         self._answers = ImageAnswers(environment)
-        self._budget = UploadBudget(environment.options.max_held_upload_bytes)
+        self._budget = budget
 
     async def create(self, request: Request) -> Response:
         """Answer with every picture, or raise a ServiceError; never with fewer or unsigned ones."""
