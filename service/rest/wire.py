@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 # Above what `header_guard` refuses with an answer: this ends the connection.
 MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_TIMEOUT_S: Final = 30.0
+# How long what still comes is read and thrown away after a refusal: closing on unread bytes resets
+# the connection, and a reset takes the answer with it before the client has read it (RFC 9112,
+# section 9.6).
+LINGER_S: Final = 2.0
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -28,6 +32,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _is_in_head = True
+    _is_refused = False
     _head_timer: asyncio.TimerHandle | None = None
     _running: Any = None
 
@@ -38,6 +43,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, unless the head it belongs to is too long."""
+        if self._is_refused:
+            return
         if self._is_in_head:
             if self._head_timer is None:
                 self._await_head()
@@ -81,12 +88,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse_head(self) -> None:
         """Answer in our error shape; there is no request yet that the app could answer."""
+        self._is_refused = True
+        self._stop_waiting()
+        if self._running is not None and not self._running.response_complete:
+            self.transport.close()  # an answer here would land inside the one that is being written
+            return
         error = HeadersTooLarge(f"The head of the request is over {MAX_HEAD_BYTES} bytes.")
         answer = error_response(error, new_request_id())
         lines = [b"HTTP/1.1 431 Request Header Fields Too Large", b"connection: close"]
         lines += [name + b": " + value for name, value in answer.raw_headers]
         self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
-        self.transport.close()
+        self.transport.write_eof()
+        self._head_timer = self.loop.call_later(LINGER_S, self._give_up)
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
