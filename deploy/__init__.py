@@ -1,0 +1,1 @@
+"""How Mintmark is deployed; Python here only checks the files beside it."""

@@ -1,0 +1,1 @@
+"""The Grafana dashboards, written down as queries; their JSON goes into the chart."""

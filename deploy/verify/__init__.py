@@ -1,0 +1,1 @@
+"""What proves the deployment files without a cluster: tools, schemas and where they come from."""
