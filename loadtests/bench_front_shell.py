@@ -7,13 +7,14 @@ import gc
 import bentoml
 
 from service import config
-from service.bento import OwnAppFirst
+from service.bento import OwnAppService
 from service.telemetry.logging import configure_logging
 from service.telemetry.options import TelemetryOptions
 
 
 @bentoml.service(
     name="mintmark-benchmark",
+    service_class=OwnAppService,
     workers=1,
     traffic={"timeout": 360.0},
     metrics={"enabled": False},
@@ -36,6 +37,3 @@ class FrontShell:
     def stop(self) -> None:
         """Stop the engine."""
         self.parts.close()
-
-
-FrontShell.add_asgi_middleware(OwnAppFirst)  # type: ignore[attr-defined]
