@@ -8,11 +8,11 @@ PORT ?= 3000
 GRPC_PORT ?= 3001
 LOCKS := deploy/locks
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := service models loadtests tests examples
+SOURCES := service models loadtests tests examples deploy/verify deploy/dashboards
 
 .PHONY: help serve test check install fmt lint types imports coverage e2e test-property fuzz-api bento export \
-	bench bench-front bench-watermark storm contact-sheet train-data train evaluate-model release-model proto docs lock \
-	clean
+	bench bench-front bench-watermark loadtest storm contact-sheet train-data train evaluate-model release-model proto docs lock \
+	tools verify-deploy clean
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,10 +52,20 @@ imports: $(VENV)/.dev ## The dependency rules between packages
 	$(BIN)/lint-imports
 
 coverage: $(VENV)/.dev ## All tests but the end-to-end ones, with branch coverage
-	$(BIN)/pytest -m "not e2e and not gpu" --cov --cov-report=term --durations=10
+	$(BIN)/pytest -m "not e2e and not gpu and not deploy" --cov --cov-report=term --durations=10
 
 e2e: $(VENV)/.dev ## End-to-end tests against a real server
 	$(BIN)/pytest -m "e2e" --durations=10
+
+# The programs are no Python packages; `python -m deploy.verify.tools` says where each comes from.
+$(VENV)/.tools/.complete: deploy/verify/tools.txt deploy/verify/tools.py $(VENV)/.dev
+	$(BIN)/python -m deploy.verify.tools
+	@touch $@
+
+tools: $(VENV)/.tools/.complete ## Fetch helm, kubectl, trivy and Prometheus' programs into .venv
+
+verify-deploy: tools ## Chart, KServe manifests, rules and dashboards, without a cluster
+	$(BIN)/pytest tests/deploy --durations=10
 
 test-property: $(VENV)/.dev ## Property tests only
 	$(BIN)/pytest -m property
@@ -80,6 +90,12 @@ bench-front: $(VENV)/.dev ## What HTTP and gRPC cost beside the bare engine and 
 
 bench-watermark: $(VENV)/.dev ## Robustness of the watermark per size and attack
 	$(BIN)/python -m loadtests.watermark_robustness
+
+# LOADTEST="loadtests/scenarios/ramp.toml --html ramp.html" plays another one.
+LOADTEST ?= loadtests/scenarios/quick.toml
+
+loadtest: $(VENV)/.dev ## Twenty seconds of open-loop load on the embedded model; fails on its budgets
+	$(BIN)/python -m loadtests.run $(LOADTEST)
 
 contact-sheet: $(VENV)/.dev ## docs/contact-sheet.png, drawn through the API of a running service
 	$(BIN)/python -m loadtests.contact_sheet docs/contact-sheet.png
@@ -107,19 +123,25 @@ proto: $(VENV)/.dev ## Write the code generated from the protos again; refuses t
 	$(BIN)/python -m service.rpc.generate
 	$(BIN)/python -m service.oip.generate
 
-docs: $(VENV)/.dev ## Write the generated pages of docs/ again
+docs: $(VENV)/.dev ## Write the generated pages of docs/ again, and what the chart knows of settings
 	$(BIN)/python -m service.reference docs
+	$(BIN)/python -m deploy.verify.settings_schema
+	$(BIN)/python -m deploy.dashboards.build
 
-# torch comes from wherever pip is configured to look; the locks name versions and no host.
-COMPILE := pip-compile --quiet --strip-extras --no-header --annotation-style line \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+# torch's CPU build comes from wherever pip or uv is configured to look for it; the locks name
+# versions and no host. What the chart can ask for (PostgreSQL, S3) is in the runtime lock.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+COMPILE := uv pip compile --quiet --strip-extras --python-version 3.11 --no-header \
+	--annotation-style line --no-emit-index-url --no-emit-find-links
 
-lock: $(VENV)/.dev ## Resolve the locks again (pip-tools)
-	$(BIN)/$(COMPILE) --generate-hashes --output-file $(LOCKS)/runtime.txt pyproject.toml
+lock: $(VENV)/.dev ## Resolve the locks again (uv), keeping what still fits
+	$(BIN)/$(COMPILE) --generate-hashes --extra postgres --extra s3 \
+		--output-file $(LOCKS)/runtime.txt pyproject.toml
+	sed 's/^torch==.*/&+cpu/' $(LOCKS)/torch-cpu.txt > $(VENV)/torch-cpu.txt
 	$(BIN)/$(COMPILE) --extra dev --constraint $(LOCKS)/runtime.txt \
-		--constraint $(LOCKS)/torch-cpu.txt --output-file $(LOCKS)/dev.txt pyproject.toml
-	@# Neither the local build tag of torch nor the package itself, which an extra names, is locked.
-	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' -e '/^mintmark @/d' $(LOCKS)/dev.txt
+		--constraint $(VENV)/torch-cpu.txt --output-file $(LOCKS)/dev.txt pyproject.toml
+	@# Only the build is local: other machines take the version from where they look.
+	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' $(LOCKS)/dev.txt
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

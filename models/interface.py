@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -43,6 +44,17 @@ class ArrayBackend(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a model takes. `weights_bytes`: its weight files and graphs on disk.
+
+    `memory_bytes`: its weights on the device they compute on; None if the runner cannot tell.
+    """
+
+    weights_bytes: int
+    memory_bytes: int | None
+
+
 class DiffusionModel(Protocol):
     """A latent diffusion model, loaded. Called from one thread only (the engine's).
 
@@ -53,6 +65,7 @@ class DiffusionModel(Protocol):
     spec: ModelSpec
     arrays: ArrayBackend
     can_encode_image: bool
+    footprint: Footprint
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of `text` without special tokens. Thread-safe, no device."""

@@ -152,6 +152,12 @@ def check_weights(folder: Path) -> None:
             read_safetensors_header(path)
 
 
+def weights_bytes(folder: Path) -> int:
+    """Return the size of the weight files and graphs that a loader reads."""
+    paths = [folder / name for name in _loaded_files(folder)]
+    return sum(path.stat().st_size for path in paths if path.suffix in (".safetensors", ".onnx"))
+
+
 def compute_digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 hex digest of every file that loading `folder` reads, by POSIX path."""
     return {name: _file_digest(folder / name) for name in _loaded_files(folder)}

@@ -15,10 +15,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from models.options import LoadOptions
 from service.access.options import AccessOptions
+from service.database.options import LedgerOptions
 from service.engine.options import EngineOptions
 from service.errors import ConfigurationError
 from service.intake import LimitsOptions
-from service.provenance.options import LedgerOptions, ProvenanceOptions
+from service.provenance.options import ProvenanceOptions
 from service.rest.options import RestOptions
 from service.rpc.options import RpcOptions
 from service.storage.options import StorageOptions
@@ -42,6 +43,7 @@ class ServerOptions(BaseModel):
     unready, so that load balancers notice.
     `admin_port`: where `/metrics` is served, and nowhere else then, without keys; None serves it on
     the HTTP port, where it needs a key of scope `admin` if there are keys.
+    `startup_budget_s`: how long models may load, downloads included, before the process gives up.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +54,7 @@ class ServerOptions(BaseModel):
     admin_port: int | None = Field(default=None, ge=1, le=65535)
     state_dir: Path = Field(default_factory=_default_state_dir)
     lame_duck_s: float = Field(default=1.0, ge=0, le=300)
+    startup_budget_s: float = Field(default=1800.0, gt=0, le=86_400)
     marking_threads: int = Field(default=2, ge=1, le=64)
     verify_threads: int = Field(default=1, ge=1, le=64)
 

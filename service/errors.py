@@ -165,6 +165,15 @@ class ModelNotReady(ServiceError):
     retryable = True
 
 
+class SignerNotReady(ServiceError):
+    """The signing certificate has expired or is about to; no picture could be handed out."""
+
+    code = "signer_not_ready"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
 class DeviceOutOfMemory(ServiceError):
     """The device ran out of memory for this request; the engine goes on."""
 

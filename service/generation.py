@@ -18,6 +18,7 @@ from service.engine.mailbox import Mailbox
 from service.errors import Cancelled, DeadlineExceeded, InvalidRequest, ModelNotFound
 from service.marking import RequestMarking
 from service.provenance.pipeline import MarkingRequest
+from service.telemetry.request_record import note_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -89,7 +90,7 @@ class GenerateImages:
                     return event.result
         raise AssertionError("a request ends with its result or an error")
 
-    async def stream(
+    def stream(
         self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
     ) -> AsyncGenerator[StreamEvent, None]:
         """Tell how `request` goes on: Accepted first, Completed last, or a ServiceError instead.
@@ -98,10 +99,7 @@ class GenerateImages:
         task that reads it, frees the engine within one step. A slow reader costs no more memory
         than the pictures of its own request.
         """
-        events = self._run(request, request_id, deadline, is_watched=True)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+        return self._run(request, request_id, deadline, is_watched=True)
 
     def progress(self, request_id: RequestId) -> Progress | None:
         """Return how far a running or recent request has come; None if it is not known."""
@@ -150,11 +148,12 @@ class GenerateImages:
         warnings = self._find_warnings(request)
         created_at, ahead_s = datetime.now(UTC), self._engine.seconds_of_work()
         ticket = self._engine.submit(
-            request if is_watched else replace(request, num_previews=0),
+            request if is_watched or not request.num_previews else replace(request, num_previews=0),
             request_id=request_id,
             deadline=deadline,
             is_watched=is_watched,
         )
+        note_engine(ticket.times)
         live = _Live(request, request_id, deadline, ticket, Mailbox())
         self._live[request_id] = live
         marking = asyncio.create_task(self._mark_as_they_come(live))
@@ -180,7 +179,8 @@ class GenerateImages:
             ticket.cancel()
             marking.cancel()
             self._remember(request_id, replace(ticket.progress(), phase=phase))
-            await asyncio.wait([marking])
+            if not marking.done():
+                await asyncio.wait([marking])
 
     async def _mark_as_they_come(self, live: _Live) -> None:
         """Mark every picture that the engine hands over, until the last one is announced."""

@@ -28,6 +28,7 @@ MAX_SEED = 2**63 - 1
 # A drawn seed leaves room for one seed per image and survives a JSON reader that uses doubles.
 _DRAWN_SEED_BITS = 48
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class LimitsOptions(BaseModel):
@@ -128,7 +129,7 @@ def _text(param: str, text: str, max_chars: int, *, required: bool) -> str:
             f"'{param}' has {len(text)} characters; at most {max_chars} are allowed.", param=param
         )
     # A lone surrogate is valid JSON but no text: it has no UTF-8 form, so no tokenizer takes it.
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if _SURROGATE.search(text):
         raise InvalidRequest(f"'{param}' is not valid Unicode text.", param=param)
     return text
 

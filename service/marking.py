@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from service.domain.stream import FinishedImage, PartialImage
 from service.errors import ServiceError
+from service.telemetry.request_record import noted_marking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +79,9 @@ class RequestMarking:
         before: asyncio.Task[None] | None,
     ) -> None:
         try:
-            signed = await self._in_thread(image, replace(self._request, is_preview=True))
+            signed = await self._in_thread(
+                image_index, image, replace(self._request, is_preview=True)
+            )
         except ServiceError as error:
             self.skipped_previews += 1
             logger.info("a preview was not marked, so it is not sent: %s", error.code)
@@ -89,12 +93,16 @@ class RequestMarking:
     async def _mark_image(
         self, image_index: int, image: DecodedImage, before: asyncio.Task[None] | None
     ) -> None:
-        signed = await self._in_thread(image, self._request)
+        signed = await self._in_thread(image_index, image, self._request)
         if before is not None:
             await before
         self._finished[image_index] = signed
         self._announce(FinishedImage(image_index, signed))
 
-    async def _in_thread(self, image: DecodedImage, request: MarkingRequest) -> SignedImage:
+    async def _in_thread(
+        self, image_index: int, image: DecodedImage, request: MarkingRequest
+    ) -> SignedImage:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._marker.mark, image, request)
+        with noted_marking(image_index, is_preview=request.is_preview):
+            work = copy_context().run  # the thread's log lines and stages belong to the request
+            return await loop.run_in_executor(self._pool, work, self._marker.mark, image, request)

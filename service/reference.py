@@ -29,22 +29,78 @@ _METRICS_INTRODUCTION = """\
 `GET /metrics` answers in Prometheus' text format, also while the model loads and while the server
 drains. Beside the table, the process's own metrics (`process_*`: CPU time, memory, open files) are
 exposed. Times are in seconds. Labels never hold a raw path, a prompt or anything else a caller
-writes, so the number of series is bounded.
+writes, so the number of series is bounded: `route` is a template of the HTTP app, `size` one of the
+sizes that a model lists, `outcome` and `reason` are codes of [errors.md](errors.md).
+
+Metrics that this machine cannot tell are absent, not zero: `mintmark_model_memory_bytes` without a
+runner that knows it, `mintmark_energy_joules_total` without a counter in the hardware.
 """
 
 _METRICS_QUESTIONS = """\
 ## Which metric answers which question
 
-- **Is it keeping up?** `mintmark_queue_depth`, and the mean of `mintmark_queue_seconds`. Scale on
-  these, not on CPU time.
+- **Is it keeping up?** `mintmark_queued_work_seconds`, `mintmark_queue_depth`, and the mean of
+  `mintmark_queue_seconds`. Scale on the first, not on CPU time.
+- **Is the engine idle?** `rate(mintmark_engine_busy_seconds_total[5m])` is the share of time in
+  which it worked. A turn of the engine counts when it ends.
 - **Are callers turned away?** `mintmark_admission_refusals_total`, by reason.
-- **Is batching worth it?** The mean of `mintmark_batch_rows` against `mintmark_step_seconds`.
+- **Is batching worth it?** The mean of `mintmark_batch_rows` against `mintmark_step_seconds`, each
+  by `model` and `size`: images share a call of the denoiser only if both agree.
+- **Where is a deadline missed?** `mintmark_deadline_misses_total`: `queued` asks for more replicas,
+  `running` for fewer steps or a longer limit. What `mintmark_requests_total` counts as
+  `deadline_exceeded` beyond these was missed after the engine, while pictures were marked.
+- **How soon does a cancel free the engine?** `mintmark_cancel_seconds`: between two calls of the
+  denoiser, so it takes about as long as the rest of one.
+- **How much does a model take?** `mintmark_model_weights_bytes` on disk. In memory,
+  `mintmark_model_memory_bytes` with the torch runner; ONNX Runtime does not tell, so there the
+  process's `process_resident_memory_bytes` is all there is.
 - **What does provenance cost?** `mintmark_marking_seconds`, by stage, against
   `mintmark_request_seconds`.
-- **Does the signer run out?** `mintmark_signer_expiry_seconds < 14 * 86400`.
+- **Does the signer run out?** `mintmark_signer_expiry_seconds / 86400` is in days.
+- **Does the ledger keep up?** `mintmark_ledger_write_seconds`. A record is written before its
+  picture is handed out, and nothing is queued, so `mintmark_ledger_lag_seconds` is 0 or the age of
+  a write that is under way. If it grows, the database hangs. With SQLite "written" survives a crash
+  of the process, not of the machine.
+- **Do pictures by link get through?** `mintmark_stored_pictures_total` by outcome,
+  `mintmark_stored_bytes_total`, `mintmark_store_seconds`; a full folder is in
+  `mintmark_admission_refusals_total{reason="storage_full"}`.
 - **Does every picture that is drawn get out?** `mintmark_requests_total` by outcome:
   `signing_failed`, `watermark_failed`, `encoding_failed` and `ledger_failed` are requests whose
   pictures were withheld because a mark was missing.
+
+## How queued work is estimated
+
+`mintmark_queued_work_seconds` is the sum, over every image that waits or runs, of
+
+    rows of the image × steps it has left × seconds per row
+
+An image has one row, with guidance two. Seconds per row are an exponential moving average (weight
+0.1) of the duration of denoiser calls divided by their rows, kept for each model and size. A size
+that has not been drawn yet counts by its latent positions, at the cost of the model's dearest size;
+a model that has not drawn yet, at that of the others. Before the first step of all it is 0.
+
+It is the denoiser's time on this replica. Encoding prompts, decoding and marking are not in it. It
+assumes that calls stay as full as they were lately: where a full batch costs less per row, it is
+too high after a quiet time and comes down as the batch fills.
+
+## Energy
+
+`mintmark_energy_joules_total` is what the hardware counts, by `source`:
+
+- `rapl:package-0` and further ones: a processor, from `/sys/class/powercap/intel-rapl:*` (Intel and
+  AMD). `rapl:package-0/dram`: its memory, where that has a counter of its own.
+- `nvml:0`: a GPU, from NVML, with the extra `gpu` and if the models run on CUDA.
+
+Linux lets only root read RAPL, and containers seldom see it; then there is no such source. Where
+NVML sees several GPUs, `MINTMARK_TELEMETRY__ENERGY_GPU` says which one computes; without it, none
+is counted. `MINTMARK_TELEMETRY__ENERGY=false` reads nothing. A counter is read every five seconds
+and after each call of the denoiser; one that fails is given up, and its count stands still.
+
+The answer to a request has `energy` (`joules`, `joules_per_image`, `sources`; over gRPC, in `done`)
+where there is a source. What is counted between two readings is shared among the requests of the
+step that lies between them, by their rows; decoding a picture counts for its request. What is
+counted while the engine waits belongs to nobody, marking is not told apart, and other processes on
+the device are in it. Without `energy` it is not known, or not for the whole of the request.
 """
 
 _ERRORS_INTRODUCTION = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-FOLDERS = ("unit", "property", "contract", "integration", "e2e")
+FOLDERS = ("unit", "property", "contract", "integration", "e2e", "deploy")
 
 # CI plays the same examples every time, so that red means changed; developers play new ones.
 settings.register_profile("ci", derandomize=True)

@@ -14,7 +14,7 @@ import numpy as np
 from service.domain.identity import Deadline, OutputId, RequestId
 from service.domain.progress import Phase, Progress
 from service.domain.request import GenerationRequest
-from service.domain.result import GenerationResult, Pixels, SignedImage
+from service.domain.result import GenerationResult, Pixels, RequestEnergy, SignedImage
 from service.domain.stream import (
     Accepted,
     Completed,
@@ -161,9 +161,9 @@ def flat_pixels(width_px: int = 96, height_px: int = 96, value: int = 120):
 class FakeGeneration:
     """Answers every request at once with `content` for each picture, or raises `error`.
 
-    `warnings`: what the answers say will not be drawn. `hold`: while set, calls wait, as for a
-    busy engine, until cancelled or released. `late_error`: what a stream ends with after the first
-    image's previews.
+    `warnings`: what the answers say will not be drawn; `energy`: what drawing took. `hold`: while
+    set, calls wait, as for a busy engine, until cancelled or released. `late_error`: what a stream
+    ends with after the first image's previews.
     """
 
     def __init__(self, content: bytes = b"\x89PNG fake", error: Exception | None = None) -> None:
@@ -171,6 +171,7 @@ class FakeGeneration:
         self.error = error
         self.late_error: Exception | None = None
         self.warnings: tuple[str, ...] = ()
+        self.energy: RequestEnergy | None = None
         self.hold: asyncio.Event | None = None
         self.started = asyncio.Event()
         self.requests: list[GenerationRequest] = []
@@ -225,7 +226,13 @@ class FakeGeneration:
             self._image(request, index, created_at) for index in range(request.num_images)
         )
         return GenerationResult(
-            request_id, request, images, created_at, prompt_tokens=3, warnings=self.warnings
+            request_id,
+            request,
+            images,
+            created_at,
+            prompt_tokens=3,
+            warnings=self.warnings,
+            energy=self.energy,
         )
 
     def progress(self, request_id: RequestId) -> Progress | None:

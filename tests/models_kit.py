@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.arrays import NumpyArrays
+from models.interface import Footprint
 from models.options import LoadOptions
 from models.weights import WEIGHT_COMPONENTS, write_digests
 
@@ -75,6 +76,7 @@ class FakeRunner:
     """Implements models.runners.interface.Runner with arithmetic in place of networks."""
 
     has_vae_encoder = True
+    footprint = Footprint(weights_bytes=3, memory_bytes=None)
 
     def __init__(self) -> None:
         self.arrays: ArrayBackend = NumpyArrays()

@@ -15,6 +15,7 @@ from c2pa import Builder, C2paSignerInfo, Context
 from c2pa import Signer as LibrarySigner
 from PIL import Image
 
+from service.database.options import LedgerOptions
 from service.domain.identity import OutputId, RequestId
 from service.domain.request import OutputFormat, OutputOptions
 from service.domain.result import DecodedImage
@@ -25,7 +26,7 @@ from service.provenance.interface import GenerationFacts
 from service.provenance.keys import SigningMaterial, load_signing_material
 from service.provenance.ledger import Ledger, OutputRecord
 from service.provenance.manifest import SystemIdentity
-from service.provenance.options import LedgerOptions, ProvenanceOptions
+from service.provenance.options import ProvenanceOptions
 from service.provenance.pipeline import MarkingRequest
 from service.provenance.verify import VerificationTrust, Verifier
 from tests.fakes import FakeWatermarker, flat_pixels

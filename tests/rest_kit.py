@@ -18,8 +18,10 @@ from service.rest.admin import AdminListener
 from service.rest.app import build_app
 from service.rest.dependencies import RestDependencies, RestEnvironment
 from service.rest.options import RestOptions
+from service.rest.shared_answers import SharedRequests
 from service.storage.interface import Storage
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import NoTracer, Tracer
 from tests.fakes import FakeGeneration, FakeReadiness, FakeVerifier
 
 ANCHORS_PEM = b"-----BEGIN CERTIFICATE-----\nfake\n-----END CERTIFICATE-----\n"
@@ -42,7 +44,9 @@ class RestBench:
     estimate_s: float = 0.0
     has_admin_port: bool = False
     storage: Storage | None = None
+    shared: SharedRequests | None = None
     options: RestOptions = field(default_factory=RestOptions)
+    tracer: Tracer = field(default_factory=NoTracer)
     is_loaded: bool = True
     request_timeout_s: float = 30.0
     max_pending_verifications: int = 2
@@ -64,6 +68,7 @@ class RestBench:
             verify_pool=self.pool,
             trust_anchors_pem=ANCHORS_PEM,
             storage=self.storage,
+            shared=self.shared,
         )
         return RestEnvironment(
             version="1.2.3",
@@ -74,6 +79,7 @@ class RestBench:
             loaded=lambda: dependencies if self.is_loaded else None,
             max_pending_verifications=self.max_pending_verifications,
             options=self.options,
+            tracer=self.tracer,
         )
 
     def client(self) -> httpx.AsyncClient:

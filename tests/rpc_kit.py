@@ -24,6 +24,7 @@ from service.rpc.generated.mintmark.v1 import image_generation_pb2_grpc as pb_gr
 from service.rpc.options import RpcOptions
 from service.rpc.server import FurtherService, RpcServer, rpc_address
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import NoTracer, Tracer
 from tests.fakes import FakeGeneration, FakeReadiness, FakeVerifier, flat_pixels
 
 
@@ -37,6 +38,7 @@ class RpcBench:
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
     limits: LimitsOptions = field(default_factory=LimitsOptions)
     options: RpcOptions = field(default_factory=RpcOptions)
+    tracer: Tracer = field(default_factory=NoTracer)
     models: dict[str, ModelSpec] = field(default_factory=lambda: {"toy": toy_spec()})
     is_loaded: bool = True
     request_timeout_s: float = 30.0
@@ -63,6 +65,7 @@ class RpcBench:
             loaded=lambda: loaded if self.is_loaded else None,
             refusal=self.readiness.refusal,
             max_pending_uploads=self.max_pending_uploads,
+            tracer=self.tracer,
         )
         address = rpc_address("127.0.0.1", self.port)
         self.server = RpcServer(

@@ -51,6 +51,7 @@ class StableDiffusion:
         self._schedule = schedule
         self._scaling_factor = scaling_factor
         self.can_encode_image = runner.has_vae_encoder
+        self.footprint = runner.footprint
         self._prompt_cache: OrderedDict[str, Array] = OrderedDict()
 
     def count_tokens(self, text: str) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from models.arrays import NumpyArrays
 from models.errors import ModelError
+from models.interface import Footprint
 from models.schedules.catalog import compile_solver, scheduler_names
 from models.schedules.config import NoiseScheduleConfig
 from models.spec import LatentGeometry, ModelSpec, SamplingDefaults
@@ -84,6 +85,7 @@ class ToyModel:
         self.arrays: ArrayBackend = NumpyArrays()
         self.is_closed = False
         self.can_encode_image = can_encode_image
+        self.footprint = Footprint(weights_bytes=0, memory_bytes=0)
         self._step_delay_s = step_delay_s
         self._on_denoise = on_denoise
         self._on_decode = on_decode

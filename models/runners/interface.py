@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from models.interface import Array, ArrayBackend
+    from models.interface import Array, ArrayBackend, Footprint
 
 
 class RunnerUnavailable(ModelError):
@@ -27,6 +27,7 @@ class Runner(Protocol):
 
     arrays: ArrayBackend
     has_vae_encoder: bool
+    footprint: Footprint
 
     def text_encoder(self, input_ids: NDArray[np.int64]) -> Array:
         """Return the last hidden state (R, T, D), final layer norm applied, of ids (R, T)."""

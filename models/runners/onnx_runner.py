@@ -14,9 +14,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from models.arrays import NumpyArrays
 from models.errors import ModelOutOfMemory
+from models.interface import Footprint
 from models.runners import graphs
 from models.runners.interface import RunnerUnavailable
-from models.weights import WeightsError
+from models.weights import WeightsError, weights_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,8 @@ class OnnxRunner:
         self._vae_decoder = self._open(graphs.VAE_DECODER)
         self.has_vae_encoder = (folder / graphs.VAE_ENCODER).is_file()
         self._vae_encoder: Any = None
+        # ONNX Runtime says nowhere what a session's weights take in memory.
+        self.footprint = Footprint(weights_bytes(folder), memory_bytes=None)
 
     def text_encoder(self, input_ids: NDArray[np.int64]) -> Array:
         """Return the last hidden state (R, T, D); see Runner.text_encoder."""

@@ -10,8 +10,9 @@ from transformers import CLIPTextModel
 from transformers.utils import logging as transformers_logging
 
 from models.errors import ModelOutOfMemory
+from models.interface import Footprint
 from models.runners.interface import RunnerUnavailable
-from models.weights import WeightsError, component_weights, read_json
+from models.weights import WeightsError, component_weights, read_json, weights_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +92,8 @@ class TorchRunner:
         force_upcast = read_json(folder / "vae/config.json").get("force_upcast", True)
         self._vae_dtype = torch.float32 if is_narrow and force_upcast else self._dtype
         self._vae: Any = self._load(AutoencoderKL, folder / "vae", self._vae_dtype)
+        networks = (self._text_encoder, self._unet, self._vae)
+        self.footprint = Footprint(weights_bytes(folder), sum(map(_memory_bytes, networks)))
 
     def text_encoder(self, input_ids: NDArray[np.int64]) -> torch.Tensor:
         """Return the last hidden state (R, T, D); see Runner.text_encoder."""
@@ -138,6 +141,11 @@ class TorchRunner:
                 return call().float()
         except torch.OutOfMemoryError as error:
             raise ModelOutOfMemory("The device has too little memory for this batch.") from error
+
+
+def _memory_bytes(network: torch.nn.Module) -> int:
+    tensors = [*network.parameters(), *network.buffers()]
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def load_component(cls: type[Network], component: Path, dtype: torch.dtype) -> Network:

@@ -14,6 +14,9 @@ _COMMANDS = {
     "export": "Write the ONNX graphs of a model folder, so that it can be served without torch.",
     "generate": "Draw a picture with a running service.",
     "keys": "Make API keys.",
+    "ledger": "Look after the ledger's database.",
+    "plan": "Say how many replicas a load needs, from a measured profile.",
+    "profile": "Measure what a model takes on this machine, for plan.",
     "serve": "Start the service.",
     "verify": "Say where pictures come from.",
 }

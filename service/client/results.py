@@ -70,13 +70,17 @@ class FinishedImage:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """All images were sent. `warnings`: sentences about what the pictures may lack."""
+    """All images were sent. `warnings`: sentences about what the pictures may lack.
+
+    `joules`: what drawing them took; None where the server's hardware does not count it.
+    """
 
     request_id: str
     model: str
     created_at: datetime
     prompt_tokens: int
     warnings: tuple[str, ...]
+    joules: float | None = None
 
 
 Event = Accepted | Progress | Preview | FinishedImage | Done
@@ -84,7 +88,10 @@ Event = Accepted | Progress | Preview | FinishedImage | Done
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Everything that one request gave; `pictures` in the order of their seeds."""
+    """Everything that one request gave; `pictures` in the order of their seeds.
+
+    `joules`: what drawing them took; None where the server's hardware does not count it.
+    """
 
     pictures: tuple[Picture, ...]
     request_id: str
@@ -92,6 +99,7 @@ class Generated:
     created_at: datetime
     prompt_tokens: int
     warnings: tuple[str, ...]
+    joules: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,7 @@ class Collector:
             created_at=done.created_at,
             prompt_tokens=done.prompt_tokens,
             warnings=done.warnings,
+            joules=done.joules,
         )
 
 
@@ -215,4 +224,5 @@ def _to_done(done: pb.Done) -> Done:
         created_at=done.created_at.ToDatetime(tzinfo=UTC),
         prompt_tokens=done.usage.prompt_tokens,
         warnings=tuple(done.warnings),
+        joules=done.energy.joules if done.HasField("energy") else None,
     )

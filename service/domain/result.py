@@ -49,10 +49,22 @@ class SignedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestEnergy:
+    """What drawing a request's pictures took, by the counters of the hardware named in `sources`.
+
+    They count the whole device, other processes included; nothing is estimated.
+    """
+
+    joules: float
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationResult:
     """Everything a presenter needs to answer one request.
 
     `warnings`: a sentence for each phrase of the prompt that the model is known not to draw.
+    `energy`: None where no hardware counts it.
     """
 
     request_id: RequestId
@@ -61,3 +73,4 @@ class GenerationResult:
     created_at: datetime
     prompt_tokens: int
     warnings: tuple[str, ...] = ()
+    energy: RequestEnergy | None = None

@@ -88,6 +88,11 @@ class AdmissionQueue:
                 ahead += other.request.num_images - image_index
             return 0
 
+    def waiting(self) -> list[tuple[Job, int]]:
+        """Return the waiting jobs in order, each with how many of its images wait."""
+        with self._changed:
+            return [(job, job.request.num_images - index) for job, index in self._waiting]
+
     def wake(self) -> None:
         """Wake the engine thread, e.g. because a job was cancelled."""
         with self._changed:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from service.domain.events import Queued
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from service.domain.progress import Progress
     from service.domain.request import GenerationRequest
     from service.domain.result import DecodedImage
+    from service.domain.times import RequestTimes
     from service.engine.admission import AdmissionQueue
     from service.engine.loop import EngineLoop
     from service.errors import ServiceError
@@ -60,51 +63,71 @@ class _LoopSink:
         self._is_watched = is_watched
         self.mailbox: Mailbox[TicketEvent] = Mailbox()
         self.on_resolved: Callable[[], None] = lambda: None
-        self._steps = StepsTaken(0, 0)
+        # What the loop has not been given yet; of steps only the last, however many were taken.
+        self._steps = self._delivered_steps = StepsTaken(0, 0)
+        self._pending: deque[Callable[[], None]] = deque()
         self._is_announced = False
 
     def progressed(self, steps_done: int, steps_total: int) -> None:
-        if not self._is_watched:
-            return
-        # One call at a time is under way to the loop, however fast the engine steps. Written before
-        # the flag is read, and there read after it is cleared, the last step is never lost.
-        self._steps = StepsTaken(steps_done, steps_total)
-        if not self._is_announced:
-            self._is_announced = True
-            self._call(self._put_steps)
+        if self._is_watched:
+            self._steps = StepsTaken(steps_done, steps_total)
+            self._announce()
 
     def preview(self, image_index: int, partial_index: int, image: DecodedImage) -> None:
-        self._call(self.mailbox.put, PreviewReady(image_index, partial_index, image))
+        self._post(partial(self.mailbox.put, PreviewReady(image_index, partial_index, image)))
 
     def finished(self, image_index: int, image: DecodedImage) -> None:
-        self._call(self.mailbox.put, ImageReady(image_index, image))
+        self._post(partial(self.mailbox.put, ImageReady(image_index, image)))
 
     def resolve(self) -> None:
-        self._call(self._settle)
+        self._post(self._settle)
 
     def reject(self, error: ServiceError) -> None:
-        self._call(self.mailbox.close, error)
-
-    def _put_steps(self) -> None:
-        self._is_announced = False
-        self.mailbox.put(self._steps)
+        self._post(partial(self.mailbox.close, error))
 
     def _settle(self) -> None:
         self.mailbox.close()
         self.on_resolved()
 
-    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback, *arguments)
+    def _post(self, delivery: Callable[[], None]) -> None:
+        self._pending.append(delivery)
+        self._announce()
+
+    def _announce(self) -> None:
+        # One call at a time is under way to the loop: waking it costs both threads. What there is
+        # was written before the flag is read here, and is read there after the flag is cleared, so
+        # nothing is left behind.
+        if not self._is_announced and not self._loop.is_closed():
+            self._is_announced = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_announced = False
+        # A step that was taken after the pictures now pending may overtake them; it says no more
+        # than that the engine is further on.
+        steps = self._steps
+        if steps is not self._delivered_steps:
+            self._delivered_steps = steps
+            self.mailbox.put(steps)
+        while self._pending:
+            self._pending.popleft()()
 
 
 class Ticket:
     """One submitted request. Its events, or its images, can be read once."""
 
-    def __init__(self, job: Job, sink: _LoopSink, queue: AdmissionQueue) -> None:
+    def __init__(
+        self, job: Job, sink: _LoopSink, queue: AdmissionQueue, clock: Callable[[], float]
+    ) -> None:
         self._job = job
         self._sink = sink
         self._queue = queue
+        self._clock = clock
+
+    @property
+    def times(self) -> RequestTimes:
+        """Return when it passed each stop; it goes on being written while the engine works."""
+        return self._job.times
 
     async def events(self) -> AsyncGenerator[TicketEvent, None]:
         """Yield steps and pictures as they come, until all images have been yielded.
@@ -131,6 +154,8 @@ class Ticket:
         """Ask the engine to stop before its next step; tell whether there was anything to stop."""
         if self._job.outcome is not None:
             return False
+        if not self._job.cancel_requested:
+            self._job.cancelled_at_s = self._clock()
         self._job.cancel_requested = True
         self._queue.wake()
         return True
@@ -189,7 +214,7 @@ class EngineClient:
         self._queue.put(job, retry_after_s=self.estimated_wait_s())
         self._observer.on_event(Queued(request_id))
         sink.on_resolved = lambda: self._learn(job)
-        return Ticket(job, sink, self._queue)
+        return Ticket(job, sink, self._queue, self._clock)
 
     def seconds_for(self, num_images: int) -> float:
         """Return how long the engine works for `num_images`, from recent ones; 0 before these."""

@@ -75,11 +75,13 @@ class DecodeQueue:
             self._show(picture)
             return
         executor = self._executors[picture.key.model_id]
-        started_s = self._clock()
+        started_s = picture.times.decode_started_s = self._clock()
         pixels = executor.decode(picture)
         self._waiting.popleft()
         executor.leave(picture)
-        self._observer.on_event(Decoded(1, self._clock() - started_s))
+        picture.times.decoded_s = self._clock()
+        decode_s = picture.times.decoded_s - started_s
+        self._observer.on_event(Decoded(1, decode_s, picture.job.request_id))
         picture.job.images_left -= 1
         picture.job.sink.finished(picture.image_index, _decoded(picture, pixels))
 
@@ -89,9 +91,9 @@ class DecodeQueue:
         try:
             pixels = self._executors[state.key.model_id].decode_preview(preview)
         except Exception as exc:  # noqa: BLE001 - the tick's boundary: the picture itself goes on
-            logger.warning("a preview could not be decoded: %r", exc)
+            state.job.context.run(logger.warning, "a preview could not be decoded: %r", exc)
             return
-        self._observer.on_event(Decoded(1, self._clock() - started_s))
+        self._observer.on_event(Decoded(1, self._clock() - started_s, state.job.request_id))
         state.job.sink.preview(state.image_index, preview.partial_index, _decoded(state, pixels))
 
 

@@ -10,6 +10,7 @@ from models.guidance import apply_guidance
 from models.noise import initial_noise, step_noise
 from models.schedules.solvers import Column
 from models.stepping import advance
+from service.domain.events import Encoded
 from service.engine.editing import (
     encode_source,
     keep_outside,
@@ -22,11 +23,12 @@ from service.engine.request_state import ImageState
 from service.engine.slots import SlotTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from models.interface import Array, DiffusionModel
+    from service.domain.events import Observer
     from service.engine.batching import StepBatch
     from service.engine.request_state import BatchKey, Job
 
@@ -41,9 +43,19 @@ class StepExecutor:
     by batch size are always the same ones.
     """
 
-    def __init__(self, model: DiffusionModel, max_rows: int, *, pin_rows: bool) -> None:
+    def __init__(
+        self,
+        model: DiffusionModel,
+        max_rows: int,
+        observer: Observer,
+        clock: Callable[[], float],
+        *,
+        pin_rows: bool,
+    ) -> None:
         self._model = model
         self._max_rows = max_rows
+        self._observer = observer
+        self._clock = clock
         self._pin_rows = pin_rows
         self._tables: dict[BatchKey, SlotTable] = {}
 
@@ -53,11 +65,16 @@ class StepExecutor:
         Whatever fails, no slot stays taken.
         """
         request = job.request
+        began_s = self._clock()
         if job.source is None:  # one set of latents for all images of the request
             job.source = encode_source(self._model, request)
+            if job.source is not None:
+                self._observer.on_event(Encoded("picture", self._clock() - began_s))
+                began_s = self._clock()
         prompt_embeds = self._model.encode_prompt(request.prompt)
         is_guided = job.is_guided
         negative = self._model.encode_prompt(request.negative_prompt) if is_guided else None
+        self._observer.on_event(Encoded("prompt", self._clock() - began_s))
         table = self._tables.get(job.key)
         if table is None:
             table = self._tables[job.key] = SlotTable(self._model, job.key, self._max_rows)

@@ -14,6 +14,8 @@ class EngineOptions(BaseModel):
     `request_timeout_s`: from arrival to the signed picture; beyond it callers get 504.
     `pin_batch_rows`: pad every denoiser call to `max_batch_rows`. Bit-identical results on runners
     whose kernels depend on the batch size, at the price of the full batch's time.
+    `stuck_after_s`: how long the engine may be in one call of the model before `/livez` fails. None
+    allows 50 times the slowest shape's step, as measured lately, and 60 seconds at least.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,3 +24,4 @@ class EngineOptions(BaseModel):
     max_queued_images: int = Field(default=256, ge=1, le=100_000)
     request_timeout_s: float = Field(default=300.0, gt=0, le=3600)
     pin_batch_rows: bool = False
+    stuck_after_s: float | None = Field(default=None, gt=0, le=86_400)

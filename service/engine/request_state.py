@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from service.domain.progress import Phase, Progress
+from service.domain.times import ImageTimes, RequestTimes
 from service.engine.previews import preview_steps
 
 if TYPE_CHECKING:
@@ -56,10 +58,11 @@ class JobSink(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One submitted request. Only the engine thread changes it, `cancel_requested` excepted.
+    """One submitted request. Only the engine thread changes it, its cancelling excepted.
 
     `table`: the steps it takes (`editing.solver_table`). `source`: the latents it starts from, from
-    the admission of its first image on, if it is an edit.
+    the admission of its first image on, if it is an edit. `context`: that of whoever submitted it,
+    so that the engine's log lines about it say whose they are.
     """
 
     request_id: RequestId
@@ -69,16 +72,23 @@ class Job:
     deadline: Deadline
     sink: JobSink
     submitted_at_s: float
+    context: Context = field(default_factory=copy_context)
+    times: RequestTimes = field(init=False)
     images_left: int = field(init=False)
     preview_steps: tuple[int, ...] = field(init=False)
     source: EncodedSource | None = None
     cancel_requested: bool = False
+    cancelled_at_s: float | None = None
     admitted_at_s: float | None = None
     outcome: Outcome | None = None
     steps_done: int = 0
 
     def __post_init__(self) -> None:
         """Derive what is left to do and when to show it."""
+        shape = "x".join(map(str, self.key.latent_shape))
+        self.times = RequestTimes(
+            self.submitted_at_s, self.request.num_images, self.table.num_steps, shape
+        )
         self.images_left = self.request.num_images
         self.preview_steps = preview_steps(self.table.num_steps, self.request.num_previews)
 
@@ -125,6 +135,11 @@ class ImageState:
     def seed(self) -> int:
         """Return the seed of this one image."""
         return self.job.request.sampling.seed + self.image_index
+
+    @property
+    def times(self) -> ImageTimes:
+        """Return where it is noted when it passes each stop."""
+        return self.job.times.images[self.image_index]
 
     @property
     def source(self) -> EncodedSource | None:

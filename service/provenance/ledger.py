@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import URL, create_engine, event, insert, make_url, select
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 
-from service.errors import ConfigurationError, LedgerFailed
-from service.provenance.ledger_schema import FULL_PROFILE, ensure_schema, outputs
+from service.database.database import Database, failed
+from service.database.schema import FULL_PROFILE, outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
-    from sqlalchemy import ColumnElement, Connection, Engine
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
+    from sqlalchemy import ColumnElement, Connection
 
+    from service.database.options import LedgerOptions
     from service.domain.identity import OutputId, RequestId
-    from service.provenance.options import LedgerOptions
 
 # What the output is: made from text, made from another picture, or either of them unfinished.
 OutputKind = Literal["created", "altered", "preview"]
-
-_FILE_NAME = "ledger.sqlite3"
-_BUSY_TIMEOUT_MS = 5000
-
-logger = logging.getLogger(__name__)
 
 
 class WatermarkIdTaken(Exception):
@@ -63,51 +53,34 @@ class OutputRecord:
 class Ledger:
     """Append and look up outputs. Thread-safe; several processes may share one database."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
     def open(cls, options: LedgerOptions, state_dir: Path) -> Ledger:
-        """Connect and make the tables if there are none.
-
-        Raises ConfigurationError if the database cannot be used or was written by a newer version.
-        """
-        try:
-            if options.url is None:
-                state_dir.mkdir(parents=True, exist_ok=True)
-                url = URL.create("sqlite", database=str(state_dir / _FILE_NAME))
-            else:
-                url = make_url(options.url.get_secret_value())
-            engine = create_engine(url, pool_pre_ping=True)
-        except (ArgumentError, ImportError, OSError) as error:
-            raise _unusable(error) from error
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-        try:
-            ensure_schema(engine)
-        except SQLAlchemyError as error:
-            engine.dispose()
-            raise _unusable(error) from error
-        except ConfigurationError:
-            engine.dispose()
-            raise
-        return cls(engine)
+        """Open a ledger with a database of its own. Raises ConfigurationError."""
+        return cls(Database.open(options, state_dir))
 
     def record(self, output: OutputRecord) -> None:
         """Append one output. Once returned, it survives a crash of this process.
 
-        Raises WatermarkIdTaken if another output has its (full-profile) watermark id, and
-        LedgerFailed if it could not be recorded for any other reason.
+        Recording the same output again changes nothing, so that whoever does not know whether it
+        has been recorded may ask for it once more. Raises WatermarkIdTaken if another output has
+        its (full-profile) watermark id, and LedgerFailed if it could not be recorded for any other
+        reason.
         """
+
+        def append(connection: Connection) -> None:
+            connection.execute(insert(outputs).values(asdict(output)))
+
         try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(outputs).values(asdict(output)))
+            self._database.write(append)
         except IntegrityError as error:
+            if self.find_by_output(output.output_id) == output:
+                return
             if self._is_taken(output):
                 raise WatermarkIdTaken(f"watermark id {output.watermark_id:08x}") from error
-            raise _failed(error) from error
-        except SQLAlchemyError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def find_by_output(self, output_id: str) -> OutputRecord | None:
         """Return the output with this id. Raises LedgerFailed."""
@@ -130,54 +103,20 @@ class Ledger:
 
     def check(self) -> None:
         """Ask the database for nothing, to see whether it answers. Raises LedgerFailed."""
-        with self._connected() as connection:
-            connection.execute(select(1))
+        self._database.check()
 
     def close(self) -> None:
-        """Close every pooled connection."""
-        self._engine.dispose()
+        """Close the database."""
+        self._database.close()
 
     def _find(self, condition: ColumnElement[bool], limit: int = 1) -> tuple[OutputRecord, ...]:
         query = select(outputs).where(condition).order_by(outputs.c.created_at.desc()).limit(limit)
-        with self._connected() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(OutputRecord(**row) for row in rows)
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise _failed(error) from error
 
     def _is_taken(self, output: OutputRecord) -> bool:
         if output.watermark_profile != FULL_PROFILE:
             return False
         found = self.find_by_watermark(output.watermark_id, output.watermark_profile)
         return any(other.output_id != output.output_id for other in found)
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",  # readers do not wait for the writer
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
-        "foreign_keys=ON",
-        "synchronous=NORMAL",  # with WAL: safe against crashes of the process, fast enough
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _failed(error: SQLAlchemyError) -> LedgerFailed:
-    # The statement's parameters would be in the message; its class and code say enough.
-    logger.error("the ledger failed: %s (%s)", type(error).__name__, error.code)
-    return LedgerFailed("The output could not be looked up or recorded.")
-
-
-def _unusable(error: Exception) -> ConfigurationError:
-    # Not the error's text: SQLAlchemy repeats the URL, and with it the password.
-    return ConfigurationError(
-        f"MINTMARK_LEDGER__URL: the ledger's database cannot be used ({type(error).__name__})."
-    )

@@ -1,11 +1,11 @@
-"""What an operator can set about signing, verifying and recording pictures."""
+"""What an operator can set about signing and verifying pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
 SigningAlgorithm = Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"]
 
@@ -33,15 +33,3 @@ class ProvenanceOptions(BaseModel):
     system: str = Field(default="Mintmark", min_length=1, max_length=200)
     watermark_margin_quality: int = Field(default=70, ge=0, le=95)
     expiry_warning_days: int = Field(default=30, ge=0, le=366)
-
-
-class LedgerOptions(BaseModel):
-    """Where outputs are recorded (`MINTMARK_LEDGER__…`).
-
-    `url`: an SQLAlchemy database URL; it may hold a password, so it is never shown. None means
-    an SQLite file in the state directory, which serves one machine.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: SecretStr | None = None

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.domain.result import DecodedImage, Pixels
     from service.provenance.closed_loop import MarkMargin
     from service.provenance.interface import SignedContent, Signer, Watermarker
-    from service.provenance.ledger import Ledger, OutputKind
+    from service.provenance.ledger import OutputKind
 
 MARKING_STAGES = ("watermark", "encode", "sign", "ledger")
 
@@ -66,6 +66,16 @@ class MarkingSources:
     new_output_id: Callable[[], OutputId] = new_output_id
 
 
+class Recorder(Protocol):
+    """Keeps a record of every picture; `service.provenance.ledger.Ledger` is the real one."""
+
+    def record(self, output: OutputRecord) -> None:
+        """Append one output; once returned, it survives a crash of this process.
+
+        Raises WatermarkIdTaken or LedgerFailed. Blocking, thread-safe.
+        """
+
+
 class MarkingPipeline:
     """The one way out for pictures. Synchronous and thread-safe.
 
@@ -80,7 +90,7 @@ class MarkingPipeline:
         self,
         watermarker: Watermarker,
         signer: Signer,
-        ledger: Ledger,
+        ledger: Recorder,
         observe_stage: Callable[[str, float], None] | None = None,
         sources: MarkingSources | None = None,
         margin: MarkMargin | None = None,

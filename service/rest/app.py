@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 
 from service.access.caller import Scope as AccessScope
 from service.oip.http import infer_limit_bytes
@@ -23,6 +23,7 @@ from service.rest.openai_models import ModelsEndpoint
 from service.rest.openai_uploads import UploadBudget, edit_body_limit_bytes
 from service.rest.openapi import OpenApiEndpoint
 from service.rest.picture_files import PictureFilesEndpoint
+from service.rest.recording import Recording
 from service.rest.request_body import BodyGuard
 from service.rest.request_identity import RequestIdentity
 from service.rest.requests import RequestsEndpoint
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from service.access.control import AccessControl
     from service.rest.dependencies import RestEnvironment
+    from service.rest.shared_answers import SharedRequests
 
 _UPLOAD_PATH = "/v1/images/verify"
 _EDIT_PATH = "/v1/images/edits"
@@ -77,8 +79,8 @@ def build_admin_app(environment: RestEnvironment) -> ASGIApp:
 def _behind_guards(environment: RestEnvironment, routes: Sequence[Route]) -> ASGIApp:
     """Return the app with what every request passes.
 
-    Outermost first: identity, then observation, so that every answer has an id and is counted,
-    then the error boundary, then the limits.
+    Outermost first: identity, then recording and observation, so that every answer has an id and
+    is traced and counted, then the error boundary, then the limits.
     """
 
     def limit_bytes(path: str) -> int:
@@ -91,7 +93,8 @@ def _behind_guards(environment: RestEnvironment, routes: Sequence[Route]) -> ASG
 
     guarded = BodyGuard(_Routes(routes), limit_bytes, environment.request_timeout_s)
     bounded = OpenInferenceErrors(ErrorBoundary(HeaderGuard(guarded)))
-    return RequestIdentity(Observation(bounded, environment.metrics, environment.clock))
+    observed = Observation(bounded, environment.metrics, environment.clock)
+    return RequestIdentity(Recording(observed, environment.tracer, environment.clock))
 
 
 class _Routes:
@@ -102,11 +105,24 @@ class _Routes:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._router = Router(routes, redirect_slashes=False)
+        # Found at once, instead of after all that stand before them have been tried.
+        self._literal = {route.path: route for route in routes if _is_found_by_path(route, routes)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope. Starlette raises, instead of answering, if the scope names an app."""
         scope["app"] = self
-        await self._router(scope, receive, send)
+        route = self._literal.get(scope["path"]) if scope["type"] == "http" else None
+        match, found = route.matches(scope) if route is not None else (Match.NONE, {})
+        if route is None or match is Match.NONE:
+            await self._router(scope, receive, send)
+            return
+        scope.update(found, router=self._router, route=route)
+        await route.handle(scope, receive, send)
+
+
+def _is_found_by_path(route: Route, routes: Sequence[Route]) -> bool:
+    """Tell whether `route` is a path without parameters that no other route could answer."""
+    return [other for other in routes if other.path_regex.match(route.path)] == [route]
 
 
 class _Gate:
@@ -119,7 +135,12 @@ class _Gate:
         store = AnswerStore(
             options.idempotency_ttl_s, options.idempotency_max_bytes, environment.clock
         )
-        self._requests = IdempotentRequests(access, store)
+
+        def shared() -> SharedRequests | None:
+            loaded = environment.loaded()
+            return None if loaded is None else loaded.shared
+
+        self._requests = IdempotentRequests(access, store, shared)
 
     def needs(
         self, scopes: Collection[AccessScope], *, is_counted: bool = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from service.errors import ModelNotFound
 from service.rest.options import RestOptions
+from service.telemetry.tracing import NoTracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from service.errors import ServiceError
     from service.intake import LimitsOptions
     from service.provenance.report import VerificationReport
+    from service.rest.shared_answers import SharedRequests
     from service.storage.interface import Storage
     from service.telemetry.generation import Generation
     from service.telemetry.metrics import Metrics
+    from service.telemetry.tracing import Tracer
 
 
 class Verifier(Protocol):
@@ -52,6 +55,7 @@ class RestDependencies:
     `models`: every served model by its id. `verify_pool`: threads for decoding and verifying
     uploads, which never happens on the event loop. `trust_anchors_pem`: the roots that our
     signatures chain to. `storage`: where pictures are kept that are answered by link, if at all.
+    `shared`: where replicas meet that must not carry out the same request twice, if they do.
     """
 
     generate: Generation
@@ -61,6 +65,7 @@ class RestDependencies:
     verify_pool: Executor
     trust_anchors_pem: bytes
     storage: Storage | None = None
+    shared: SharedRequests | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class RestEnvironment:
     loaded: Callable[[], RestDependencies | None]
     max_pending_verifications: int = 8
     options: RestOptions = RestOptions()  # noqa: RUF009 - frozen
+    tracer: Tracer = NoTracer()  # noqa: RUF009 - has no state
     clock: Callable[[], float] = time.monotonic
 
     def require_loaded(self) -> RestDependencies:

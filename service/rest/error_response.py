@@ -21,6 +21,7 @@ from service.errors import (
 )
 from service.rest.json_answer import JsonAnswer
 from service.rest.request_identity import offered_request_id, request_id_of
+from service.telemetry.request_record import note_error
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,7 +93,9 @@ class ErrorBoundary:
         except Exception as exc:  # the one place: see the class
             if has_started:  # the status is out; breaking the connection is all that is left
                 raise
-            response = error_response(to_service_error(exc), request_id_of(scope))
+            error = to_service_error(exc)
+            note_error(error.code)
+            response = error_response(error, request_id_of(scope))
             if isinstance(exc, HTTPException) and exc.headers:
                 response.headers.update(exc.headers)  # Allow, of a 405
             await response(scope, receive, send)

@@ -38,10 +38,9 @@ class ServerSentEvent:
     data: tuple[Part, ...]
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the event as it is on the wire."""
-        yield f"event: {self.name}\ndata: ".encode("ascii")
-        yield from encoded_pieces(self.data)
-        yield b"\n\n"
+        """Return the event as it is on the wire."""
+        head = f"event: {self.name}\ndata: ".encode("ascii")
+        return encoded_pieces((head, *self.data, b"\n\n"))
 
 
 class EventStream(Response):

@@ -9,7 +9,7 @@ from service.domain.stream import Completed, FinishedImage, PartialImage
 from service.rest.error_response import error_response, to_service_error
 from service.rest.event_stream import ServerSentEvent
 from service.rest.json_answer import picture_object
-from service.rest.openai_present import picture_facts
+from service.rest.openai_present import energy_facts, picture_facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -33,8 +33,8 @@ class ImageEvents:
     ) -> AsyncGenerator[ServerSentEvent, None]:
         """Yield an event for each picture, and one more if `stream` ends with an error.
 
-        Usage and warnings are known when all is done, so the last picture has them; the pictures
-        before it count only themselves, which adds up to what the request has used.
+        Usage, warnings and energy are known when all is done, so the last picture has them; the
+        pictures before it count only themselves, which adds up to what the request has used.
         """
         last: FinishedImage | None = None
         num_finished = 0
@@ -69,6 +69,7 @@ class ImageEvents:
         else:
             members["usage"] = presenter.usage(result.prompt_tokens, 1, presenter.num_inputs)
             members["warnings"] = list(result.warnings)
+            members |= energy_facts(result.energy, len(result.images))
         return self._event("completed", event.image_index, event.image, members)
 
     def _event(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from models.spec import ModelSpec
     from service.domain.request import GenerationRequest
-    from service.domain.result import GenerationResult, SignedImage
+    from service.domain.result import GenerationResult, RequestEnergy, SignedImage
     from service.rest.openai_schema import ImagesBody
     from service.storage.interface import StoredPicture
 
@@ -91,7 +91,21 @@ class Presenter:
             **self.picture_form(),
             "warnings": list(result.warnings),
             "usage": self.usage(result.prompt_tokens, len(result.images), self.num_inputs),
+            **energy_facts(result.energy, len(result.images)),
         }
+
+
+def energy_facts(energy: RequestEnergy | None, num_images: int) -> dict[str, Any]:
+    """Return what the drawing took, JSON-ready; nothing where no hardware counts it."""
+    if energy is None:
+        return {}
+    return {
+        "energy": {
+            "joules": round(energy.joules, 3),
+            "joules_per_image": round(energy.joules / num_images, 3),
+            "sources": list(energy.sources),
+        }
+    }
 
 
 def picture_facts(image: SignedImage) -> dict[str, Any]:

@@ -36,6 +36,14 @@ class Usage(Answer):
     output_tokens_details: TokenDetails
 
 
+class Energy(Answer):
+    """What the drawing of a request's pictures took, by the counters of the hardware."""
+
+    joules: float
+    joules_per_image: float
+    sources: list[str]
+
+
 class PictureFacts(Answer):
     """Seed and provenance of one picture."""
 
@@ -75,6 +83,7 @@ class ImagesResponse(PictureForm):
     data: list[Picture]
     warnings: list[str] = Field(description="One for each phrase that the model does not draw.")
     usage: Usage
+    energy: Energy | None = Field(default=None, description="Absent where no hardware counts it.")
 
 
 class ImagePartialEvent(PictureForm, PictureFacts):
@@ -88,7 +97,7 @@ class ImagePartialEvent(PictureForm, PictureFacts):
 
 
 class ImageCompletedEvent(PictureForm, PictureFacts):
-    """A finished picture. The last one has the usage of the prompt, and the warnings."""
+    """A finished picture. The last one has the prompt's usage, the warnings and the energy."""
 
     type: Literal["image_generation.completed", "image_edit.completed"]
     b64_json: str
@@ -96,6 +105,7 @@ class ImageCompletedEvent(PictureForm, PictureFacts):
     image_index: int
     usage: Usage
     warnings: list[str] | None = None
+    energy: Energy | None = None
 
 
 class ErrorDetail(Answer):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from service.domain.result import GenerationResult, SignedImage
+    from service.domain.result import GenerationResult, RequestEnergy, SignedImage
     from service.domain.stream import StreamEvent
     from service.edit_intake import EditDraft
 
@@ -150,6 +150,17 @@ def _done(result: GenerationResult) -> pb.Done:
         created_at=_timestamp(result.created_at),
         usage=pb.Usage(prompt_tokens=result.prompt_tokens, images=len(result.images)),
         warnings=result.warnings,
+        energy=_energy(result.energy, len(result.images)),
+    )
+
+
+def _energy(energy: RequestEnergy | None, num_images: int) -> pb.Energy | None:
+    if energy is None:
+        return None
+    return pb.Energy(
+        joules=energy.joules,
+        joules_per_image=energy.joules / num_images,
+        sources=energy.sources,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from service.errors import ModelNotFound
+from service.telemetry.tracing import NoTracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from service.provenance.report import VerificationReport
     from service.telemetry.generation import Generation
     from service.telemetry.metrics import Metrics
+    from service.telemetry.tracing import Tracer
 
 
 class Verifier(Protocol):
@@ -74,6 +76,7 @@ class RpcEnvironment:
     refusal: Callable[[], ServiceError]
     max_pending_uploads: int = 8
     clock: Callable[[], float] = time.monotonic
+    tracer: Tracer = NoTracer()  # noqa: RUF009 - has no state
 
     def require_loaded(self) -> RpcDependencies:
         """Return the dependencies, or raise the refusal while there are none."""

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 
 from service.errors import InternalError, ServiceError
 from service.rpc.request_identity import offered_request_id, request_id_of_call
+from service.telemetry.request_record import note_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -75,7 +76,9 @@ async def shaped_errors(method: str, context: Context) -> AsyncIterator[None]:  
     except grpc.aio.AbortError:  # a library's own answer, such as that of an unknown health name
         raise
     except Exception as exc:  # noqa: BLE001 - the one place: see above
-        status = rpc_status.to_status(error_status(_to_service_error(exc), request_id_of_call()))
+        error = _to_service_error(exc)
+        note_error(error.code)
+        status = rpc_status.to_status(error_status(error, request_id_of_call()))
         await context.abort(status.code, status.details, status.trailing_metadata)
 
 

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from service.errors import InvalidRequest, ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,14 +32,16 @@ INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
 
 
 class SurroundingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Enters `surround(method, context)` before a call's handler and leaves it afterwards.
+    """Enters each `surround(method, context)`, outermost first, before a call's handler.
 
     A ServiceError that an interceptor further in raises becomes a handler that raises it, so that
     it leaves through what surrounds every call.
     """
 
-    def __init__(self, surround: Surround) -> None:
-        self._surround = surround
+    def __init__(self, surrounds: Sequence[Surround]) -> None:
+        self._surrounds = surrounds
+        # By method: the handler that was looked up, and the same inside its surroundings.
+        self._surrounded: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
         self,
@@ -48,22 +50,25 @@ class SurroundingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-a
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Return the handler of one call, surrounded; None, as it came, for an unknown method."""
+        method = handler_call_details.method
         try:
             handler = await continuation(handler_call_details)
         except ServiceError as error:
-            handler = _refusal(error)
+            return _surrounded(_refusal(error), method, self._surrounds)
         if handler is None:
             return None  # type: ignore[return-value]
-        return _surrounded(handler, handler_call_details.method, self._surround)
+        known, surrounded = self._surrounded.get(method, (None, None))
+        if surrounded is None or known is not handler:
+            surrounded = _surrounded(handler, method, self._surrounds)
+            self._surrounded[method] = handler, surrounded
+        return surrounded
 
 
-def _surrounded(handler: Handler, method: str, surround: Surround) -> Handler:
+def _surrounded(handler: Handler, method: str, surrounds: Sequence[Surround]) -> Handler:
     serve: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
-    # One for each layer: an outer one would otherwise refuse before the errors are shaped.
     unreadable = object()
-
     deserialize: Any = handler.request_deserializer
 
     def read(content: bytes) -> Any:
@@ -79,26 +84,35 @@ def _surrounded(handler: Handler, method: str, surround: Surround) -> Handler:
         return serve(request, context)
 
     async def answer(request: Any, context: Context) -> Any:
-        async with surround(method, context):
-            return await inner(request, context)
+        return await inner(request, context)
 
     async def answer_in_pieces(request: Any, context: Context) -> None:
-        async with surround(method, context):
-            pieces = inner(request, context)
-            if not hasattr(pieces, "__aiter__"):  # it writes by itself, as health watches do
-                await pieces
-                return
-            # Closed at once, not when it is collected: closing is what stops the work.
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await context.write(piece)
+        pieces = inner(request, context)
+        if not hasattr(pieces, "__aiter__"):  # it writes by itself, as health watches do
+            await pieces
+            return
+        # Closed at once, not when it is collected: closing is what stops the work.
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await context.write(piece)
 
+    call: Any = answer_in_pieces if handler.response_streaming else answer
+    for surround in reversed(surrounds):
+        call = _inside(surround, method, call)
     factory: Any = _FACTORIES[handler.request_streaming, handler.response_streaming]
     return factory(  # type: ignore[no-any-return]
-        answer_in_pieces if handler.response_streaming else answer,
+        call,
         request_deserializer=None if deserialize is None else read,
         response_serializer=handler.response_serializer,
     )
+
+
+def _inside(surround: Surround, method: str, call: Any) -> Any:
+    async def surrounded(request: Any, context: Context) -> Any:
+        async with surround(method, context):
+            return await call(request, context)
+
+    return surrounded
 
 
 def _refusal(error: ServiceError) -> Handler:

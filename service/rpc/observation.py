@@ -55,7 +55,7 @@ class Observation:
             set_code: grpc.StatusCode | None = context.code()
             code = set_code or grpc.StatusCode.OK
         except asyncio.CancelledError:
-            code = _why_cancelled(context)
+            code = why_cancelled(context)
             raise
         except grpc.aio.AbortError:
             code = context.code()
@@ -79,7 +79,7 @@ class Observation:
             logger.info("answered", extra=facts)
 
 
-def _why_cancelled(context: Context) -> grpc.StatusCode:
+def why_cancelled(context: Context) -> grpc.StatusCode:
     """Tell an expired deadline from a client that left: gRPC cancels the handler for both."""
     # The stubs do not say that it is None for a call without a deadline.
     remaining_s: float | None = context.time_remaining()

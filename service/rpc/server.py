@@ -22,6 +22,7 @@ from service.rpc.image_generation import ImageGenerationServicer
 from service.rpc.interception import SurroundingInterceptor
 from service.rpc.observation import Observation
 from service.rpc.open_calls import OpenCalls
+from service.rpc.recording import Recording
 from service.rpc.request_identity import identified
 from service.rpc.tls import RotatingCertificate
 
@@ -90,12 +91,14 @@ class RpcServer:
         self._calls = OpenCalls()
         ours = [_SERVICE, *(service.descriptor for service in services)]
         served = [*ours, *_INFRASTRUCTURE]
-        observation = Observation(environment.metrics, environment.clock, _method_names(served))
-        # Outermost first: each call has an id before it is counted, and is counted before it can
-        # fail.
-        surrounds = (identified, observation.observed, shaped_errors, self._calls.counted)
+        methods = _method_names(served)
+        observation = Observation(environment.metrics, environment.clock, methods)
+        recorded = Recording(environment.tracer, environment.clock, methods).recorded
+        # Outermost first: each call has an id before it is traced and counted, and that before it
+        # can fail.
+        surrounds = (identified, recorded, observation.observed, shaped_errors, self._calls.counted)
         self._server = grpc.aio.server(
-            interceptors=[*map(SurroundingInterceptor, surrounds), *interceptors],
+            interceptors=[SurroundingInterceptor(surrounds), *interceptors],
             options=_channel_options(environment, options),
             maximum_concurrent_rpcs=options.max_concurrent_calls,
         )

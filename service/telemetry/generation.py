@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from service.domain.stream import Completed, FinishedImage
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from service.domain.request import GenerationRequest
     from service.domain.result import GenerationResult, SignedImage
     from service.domain.stream import StreamEvent
+    from service.telemetry.energy import EnergyAccount
     from service.telemetry.metrics import Metrics
 
 
@@ -53,14 +55,22 @@ class Generation(Protocol):
 
 
 class CountedGeneration:
-    """A Generation whose outcomes are counted, whatever transport calls it."""
+    """A Generation whose outcomes are counted, whatever transport calls it.
+
+    `energy`: where results are told what they took; None where no hardware counts it.
+    """
 
     def __init__(
-        self, inner: Generation, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        inner: Generation,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+        energy: EnergyAccount | None = None,
     ) -> None:
         self._inner = inner
         self._metrics = metrics
         self._clock = clock
+        self._energy = energy
 
     async def __call__(
         self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
@@ -72,7 +82,7 @@ class CountedGeneration:
         self._count_done(result, self._clock() - started_s)
         for image in result.images:
             self._count_picture(request.model_id, image)
-        return result
+        return self._with_energy(result)
 
     async def stream(
         self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
@@ -94,7 +104,7 @@ class CountedGeneration:
                     yield event
         if completed is not None:  # out here a caller who leaves with it has not cancelled
             self._count_done(completed.result, self._clock() - started_s)
-            yield completed
+            yield Completed(self._with_energy(completed.result))
 
     def progress(self, request_id: RequestId) -> Progress | None:
         """Return how far a known request has come."""
@@ -116,6 +126,11 @@ class CountedGeneration:
             if isinstance(error, QueueFull | Draining | RateLimited):
                 self._metrics.count(ADMISSION_REFUSALS, error.code)
             raise
+
+    def _with_energy(self, result: GenerationResult) -> GenerationResult:
+        if self._energy is None:
+            return result
+        return replace(result, energy=self._energy.take(result.request_id))
 
     def _count_done(self, result: GenerationResult, duration_s: float) -> None:
         model_id = result.request.model_id

@@ -1,6 +1,6 @@
 """Logs as one JSON object (or one readable line) per event, each with its request id.
 
-No prompt and no picture is ever logged: callers' words are theirs.
+No picture is ever logged, and no prompt unless an option says so: callers' words are theirs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import logging.config
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from service.telemetry.request_record import current_record
+from service.telemetry.spans import durations_ms
 
 if TYPE_CHECKING:
     from service.telemetry.options import TelemetryOptions
@@ -26,12 +29,24 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", 
 
 
 class RequestIdFilter(logging.Filter):
-    """Gives every record the id of the request it belongs to, or None."""
+    """Gives every record the ids of the request and the trace it belongs to, or None.
+
+    The line that says how a request was answered also gets its outcome and where its time went.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add `request_id` unless the caller named one; let every record pass."""
+        """Add `request_id` unless the caller named one, and the rest; let every record pass."""
         if not hasattr(record, "request_id"):
             record.request_id = current_request_id.get()
+        request = current_record.get()
+        if request is None:
+            return True
+        if request.trace is not None:
+            record.trace_id = request.trace.trace_id
+        if record.name == ACCESS_LOGGER:
+            record.outcome = request.error or "done"
+            for name, duration_ms in durations_ms(request).items():
+                setattr(record, name, duration_ms)
         return True
 
 

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-MetricType = Literal["counter", "gauge", "histogram"]
+from service.telemetry.metric_definition import MetricDefinition
 
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STEP_S = (*_QUICK_S, 30.0, 60.0)
 _LONG_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 _ROWS = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 128.0, 256.0)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricDefinition:
-    """One metric as Prometheus sees it.
-
-    `name`: the name of the time series; a counter's ends in `_total`. `buckets`: upper bounds of
-    a histogram, ascending, in the unit of the name; empty for the other types.
-    """
-
-    name: str
-    type: MetricType
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-
 
 HTTP_REQUESTS = MetricDefinition(
     "mintmark_http_requests_total",
@@ -87,6 +69,11 @@ QUEUE_DEPTH = MetricDefinition(
     "gauge",
     "Images accepted and not yet running.",
 )
+QUEUED_WORK_SECONDS = MetricDefinition(
+    "mintmark_queued_work_seconds",
+    "gauge",
+    "Estimate of the denoiser's time that everything accepted, waiting or running, still takes.",
+)
 QUEUE_SECONDS = MetricDefinition(
     "mintmark_queue_seconds",
     "histogram",
@@ -97,16 +84,28 @@ QUEUE_SECONDS = MetricDefinition(
 STEP_SECONDS = MetricDefinition(
     "mintmark_step_seconds",
     "histogram",
-    "Duration of one denoiser call over the batch.",
-    (),
-    _QUICK_S,
+    "Duration of one denoiser call over the batch, by the size of its pictures.",
+    ("model", "size"),
+    _STEP_S,
 )
 BATCH_ROWS = MetricDefinition(
     "mintmark_batch_rows",
     "histogram",
-    "Rows of one denoiser call, guidance rows included.",
-    (),
+    "Rows of one denoiser call, guidance rows included, by the size of its pictures.",
+    ("model", "size"),
     _ROWS,
+)
+ENGINE_BUSY_SECONDS = MetricDefinition(
+    "mintmark_engine_busy_seconds_total",
+    "counter",
+    "Time the engine has worked: its rate is the share of time in which it is busy.",
+)
+ENCODE_SECONDS = MetricDefinition(
+    "mintmark_encode_seconds",
+    "histogram",
+    "Duration of encoding what an image starts from: its prompts, or a picture that is edited.",
+    ("what",),
+    _QUICK_S,
 )
 DECODE_SECONDS = MetricDefinition(
     "mintmark_decode_seconds",
@@ -120,6 +119,19 @@ ENGINE_OUTCOMES = MetricDefinition(
     "counter",
     "Requests that left the engine, by terminal state: done, failed, cancelled or expired.",
     ("outcome",),
+)
+CANCEL_SECONDS = MetricDefinition(
+    "mintmark_cancel_seconds",
+    "histogram",
+    "Time from the call that cancelled a request until its place in the engine was free.",
+    (),
+    _QUICK_S,
+)
+DEADLINE_MISSES = MetricDefinition(
+    "mintmark_deadline_misses_total",
+    "counter",
+    "Requests whose deadline passed in the engine, by where: queued or running.",
+    ("where",),
 )
 IMAGES = MetricDefinition(
     "mintmark_images_total",
@@ -140,6 +152,37 @@ MARKING_SECONDS = MetricDefinition(
     ("stage",),
     _QUICK_S,
 )
+LEDGER_WRITE_SECONDS = MetricDefinition(
+    "mintmark_ledger_write_seconds",
+    "histogram",
+    "Duration of writing the record of one picture, failures included.",
+    (),
+    _QUICK_S,
+)
+LEDGER_LAG_SECONDS = MetricDefinition(
+    "mintmark_ledger_lag_seconds",
+    "gauge",
+    "Age of the oldest record that is not written yet; 0 if there is none.",
+)
+STORED_PICTURES = MetricDefinition(
+    "mintmark_stored_pictures_total",
+    "counter",
+    "Pictures that were to be stored to be answered by link, by outcome: stored or failed.",
+    ("storage", "outcome"),
+)
+STORED_BYTES = MetricDefinition(
+    "mintmark_stored_bytes_total",
+    "counter",
+    "Bytes of the pictures that were stored.",
+    ("storage",),
+)
+STORE_SECONDS = MetricDefinition(
+    "mintmark_store_seconds",
+    "histogram",
+    "Duration of storing one picture, failures included.",
+    ("storage",),
+    _QUICK_S,
+)
 VERIFICATIONS = MetricDefinition(
     "mintmark_verifications_total",
     "counter",
@@ -152,10 +195,42 @@ MODEL_LOAD_SECONDS = MetricDefinition(
     "How long loading and warming up a model took.",
     ("model",),
 )
+MODEL_WEIGHTS_BYTES = MetricDefinition(
+    "mintmark_model_weights_bytes",
+    "gauge",
+    "Size of a model's weight files and graphs on disk.",
+    ("model",),
+)
+MODEL_MEMORY_BYTES = MetricDefinition(
+    "mintmark_model_memory_bytes",
+    "gauge",
+    "Memory that a model's weights take on their device; absent where the runner cannot tell.",
+    ("model", "device"),
+    is_optional=True,
+)
+ENERGY_JOULES = MetricDefinition(
+    "mintmark_energy_joules_total",
+    "counter",
+    "Energy counted by the hardware since the start, all processes; absent where none counts it.",
+    ("source",),
+    is_optional=True,
+)
+TRACE_SPANS = MetricDefinition(
+    "mintmark_trace_spans_total",
+    "counter",
+    "Spans of kept traces by what became of them: sent, or dropped because the collector did not "
+    "take them in time.",
+    ("outcome",),
+)
+ALIVE = MetricDefinition(
+    "mintmark_alive",
+    "gauge",
+    "1 while the server works or may yet, 0 once only a restart helps, as /livez says.",
+)
 READY = MetricDefinition(
     "mintmark_ready",
     "gauge",
-    "1 while the server takes new work, else 0.",
+    "1 while the server takes new work, else 0, as /readyz says.",
 )
 SIGNER_EXPIRY_SECONDS = MetricDefinition(
     "mintmark_signer_expiry_seconds",
@@ -186,16 +261,31 @@ METRICS: tuple[MetricDefinition, ...] = (
     REQUEST_SECONDS,
     ADMISSION_REFUSALS,
     QUEUE_DEPTH,
+    QUEUED_WORK_SECONDS,
     QUEUE_SECONDS,
     STEP_SECONDS,
     BATCH_ROWS,
+    ENGINE_BUSY_SECONDS,
+    ENCODE_SECONDS,
     DECODE_SECONDS,
     ENGINE_OUTCOMES,
+    CANCEL_SECONDS,
+    DEADLINE_MISSES,
     IMAGES,
     PIXELS,
     MARKING_SECONDS,
+    LEDGER_WRITE_SECONDS,
+    LEDGER_LAG_SECONDS,
+    STORED_PICTURES,
+    STORED_BYTES,
+    STORE_SECONDS,
     VERIFICATIONS,
     MODEL_LOAD_SECONDS,
+    MODEL_WEIGHTS_BYTES,
+    MODEL_MEMORY_BYTES,
+    ENERGY_JOULES,
+    TRACE_SPANS,
+    ALIVE,
     READY,
     SIGNER_EXPIRY_SECONDS,
     BUILD_INFO,

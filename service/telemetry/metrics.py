@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -15,10 +16,12 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from service.telemetry.metric_table import BUILD_INFO, METRICS, MetricDefinition
+from service.telemetry.metric_table import BUILD_INFO, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from service.telemetry.metric_definition import MetricDefinition
 
 MetricObject = Counter | Gauge | Histogram
 
@@ -36,7 +39,14 @@ class Metrics:
         # Without this, every counter brings a second series with the time it was made.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._objects = {definition: self._build(definition) for definition in METRICS}
+        self._lock = threading.Lock()
+        self._objects = {
+            definition: self._build(definition)
+            for definition in METRICS
+            if not definition.is_optional
+        }
+        # Found again at every count; there are as many as there are series.
+        self._children: dict[tuple[MetricDefinition, tuple[str, ...]], MetricObject] = {}
         ProcessCollector(registry=self._registry)
         self.set(BUILD_INFO, 1.0, version, platform.python_version())
 
@@ -75,8 +85,18 @@ class Metrics:
         return generate_latest(self._registry)
 
     def _child(self, definition: MetricDefinition, labels: tuple[str, ...]) -> MetricObject:
-        metric = self._objects[definition]
-        return metric.labels(*labels) if definition.labels else metric
+        child = self._children.get((definition, labels))
+        if child is None:
+            metric = self._object(definition)
+            child = metric.labels(*labels) if definition.labels else metric
+            self._children[definition, labels] = child
+        return child
+
+    def _object(self, definition: MetricDefinition) -> MetricObject:
+        with self._lock:  # an optional metric is registered once, whichever thread is first
+            if definition not in self._objects:
+                self._objects[definition] = self._build(definition)
+            return self._objects[definition]
 
     def _build(self, definition: MetricDefinition) -> MetricObject:
         name, text, labels = definition.name, definition.help, definition.labels

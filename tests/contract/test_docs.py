@@ -55,7 +55,7 @@ def test_every_metric_error_and_setting_is_on_its_page():
 
 def test_every_metric_of_the_table_is_exposed_under_its_name():
     exposed = Metrics("test").exposition().decode()
-    for metric in METRICS:
+    for metric in (metric for metric in METRICS if not metric.is_optional):
         assert f"# TYPE {metric.name} {metric.type}\n" in exposed
         assert f"# HELP {metric.name} {metric.help}\n" in exposed
 
@@ -64,7 +64,20 @@ def test_no_metric_is_exposed_that_the_table_does_not_have():
     exposed = Metrics("test").exposition().decode().splitlines()
     types = [line.split()[2] for line in exposed if line.startswith("# TYPE ")]
     ours = [name for name in types if not name.startswith("process_")]
-    assert sorted(ours) == sorted(metric.name for metric in METRICS)
+    assert sorted(ours) == sorted(metric.name for metric in METRICS if not metric.is_optional)
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if m.is_optional], ids=lambda m: m.name)
+def test_an_optional_metric_is_exposed_once_it_has_a_value(metric):
+    metrics = Metrics("test")
+    assert metric.name not in metrics.exposition().decode()
+    labels = [f"a {label}" for label in metric.labels]
+    if metric.type == "counter":
+        metrics.count(metric, *labels, amount=2)
+    else:
+        metrics.set(metric, 2, *labels)
+    shown = ",".join(f'{name}="a {name}"' for name in sorted(metric.labels))
+    assert f"\n{metric.name}{{{shown}}} 2.0\n" in metrics.exposition().decode()
 
 
 def test_metric_names_follow_prometheus():

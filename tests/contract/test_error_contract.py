@@ -60,6 +60,7 @@ PROMISES = {
     "payload_too_large": Promise(413, "RESOURCE_EXHAUSTED", openai.APIStatusError),
     "queue_full": Promise(503, "UNAVAILABLE", is_retryable=True),
     "rate_limited": Promise(429, "RESOURCE_EXHAUSTED", openai.RateLimitError, is_retryable=True),
+    "signer_not_ready": Promise(503, "UNAVAILABLE", is_retryable=True),
     "signing_failed": Promise(500, "INTERNAL"),
     "storage_failed": Promise(503, "UNAVAILABLE"),
     "storage_full": Promise(503, "UNAVAILABLE", is_retryable=True),

@@ -15,12 +15,20 @@ from service.config import ServerOptions, Settings
 from service.domain.identity import Deadline, RequestId
 from service.errors import ConfigurationError, Draining
 from service.intake import GenerationDraft, LimitsOptions, build_request
+from service.storage.options import StorageOptions
+from service.telemetry.energy_sources import find_rapl_zones
 from service.telemetry.metrics import Metrics
 
 
 @pytest.fixture
 def settings(tmp_path):
     return Settings(server=ServerOptions(state_dir=tmp_path))
+
+
+def metric(metrics, line_start):
+    lines = metrics.exposition().decode().splitlines()
+    (line,) = [line for line in lines if line.startswith(line_start)]
+    return float(line.rpartition(" ")[2])
 
 
 async def generate(application, model_id=None, prompt="a red apple"):
@@ -52,19 +60,62 @@ async def test_a_picture_is_made_known_and_recognised(settings):
         assert 'mintmark_marking_seconds_count{stage="sign"} 1.0' in exposition
         assert "mintmark_signer_expiry_seconds" in exposition
         assert "mintmark_queue_depth 0.0" in exposition
+        assert "mintmark_queued_work_seconds 0.0" in exposition
+        assert "mintmark_ledger_write_seconds_count 1.0" in exposition
+        assert "mintmark_ledger_lag_seconds 0.0" in exposition
+        steps = 'mintmark_step_seconds_count{model="mintmark-emoji-64",size="64x64"} 2.0'
+        assert steps in exposition
+        folder = LoadOptions.embedded_folder()
+        weights = [*folder.glob("*/*.safetensors"), *folder.glob("*/*.onnx")]
+        size_bytes = sum(path.stat().st_size for path in weights)
+        series = 'mintmark_model_weights_bytes{model="mintmark-emoji-64"}'
+        assert metric(metrics, series) == size_bytes
+        # ONNX Runtime does not tell, so nothing is said.
+        assert "mintmark_model_memory_bytes" not in exposition
     finally:
         application.close()
 
 
 async def test_draining_refuses_new_work_and_closing_twice_is_harmless(settings):
     application = build_application(settings, Metrics("test"), open_access())
-    assert application.is_alive
+    assert application.why_not_live() is None
+    assert application.why_not_ready() is None
     await application.drain()
     with pytest.raises(Draining):
         await generate(application)
     application.close()
     application.close()
-    assert not application.is_alive
+    assert application.why_not_live() is not None
+
+
+async def test_pictures_by_link_are_counted(settings):
+    metrics = Metrics("test")
+    kept = settings.model_copy(update={"storage": StorageOptions(kind="folder")})
+    application = build_application(kept, metrics, open_access())
+    try:
+        result = await generate(application)
+        storage = application.rest.storage
+        assert storage is not None
+        storage.pictures.refuse_if_full()
+        storage.pictures.store(result.images[0], "https://a.b")
+    finally:
+        application.close()
+    stored = 'mintmark_stored_pictures_total{outcome="stored",storage="folder"}'
+    assert metric(metrics, stored) == 1
+    size_bytes = len(result.images[0].content)
+    assert metric(metrics, 'mintmark_stored_bytes_total{storage="folder"}') == size_bytes
+
+
+async def test_energy_is_in_results_exactly_where_the_machine_counts_it(settings):
+    metrics = Metrics("test")
+    application = build_application(settings, metrics, open_access())
+    try:
+        result = await generate(application)
+    finally:
+        application.close()
+    is_counted = bool(find_rapl_zones())
+    assert (result.energy is not None) == is_counted
+    assert ("mintmark_energy_joules" in metrics.exposition().decode()) == is_counted
 
 
 def test_a_model_that_cannot_be_loaded_leaves_nothing_running(settings):

@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from models.options import LoadOptions
 from service.config import ServerOptions, Settings
+from service.database.options import LedgerOptions
 from service.errors import ConfigurationError
 from service.preflight import check_settings
-from service.provenance.options import LedgerOptions, ProvenanceOptions
+from service.provenance.options import ProvenanceOptions
 from service.rpc.options import RpcOptions
 from tests.models_kit import make_hollow_folder
 
@@ -50,6 +51,11 @@ def test_an_address_that_is_not_ours_is_named(settings):
     [
         ("model", LoadOptions(path="/nowhere/at/all"), "/nowhere/at/all"),
         ("ledger", LedgerOptions(url=SecretStr("nonsense")), "MINTMARK_LEDGER__URL"),
+        (
+            "ledger",
+            LedgerOptions(url=SecretStr("postgresql://u:p@127.0.0.1:1/x")),
+            "MINTMARK_LEDGER__URL: .*postgresql://u@127.0.0.1:1/x cannot be used: nobody listens",
+        ),
         (
             "rpc",
             RpcOptions(certificate_path="/nowhere.pem", private_key_path="/nowhere.key"),

@@ -27,6 +27,7 @@ from service.client import (
     Unavailable,
 )
 from service.client.results import to_event
+from service.domain.result import RequestEnergy
 from service.errors import Cancelled as CancelledThere
 from service.errors import (
     DeadlineExceeded as DeadlineExceededThere,
@@ -110,6 +111,12 @@ async def test_what_is_not_said_stays_unsaid(bench, client):
     silent, said = bench.generate.requests
     assert silent.sampling.guidance_scale == bench.models["toy"].defaults.guidance_scale
     assert said.sampling.guidance_scale == 0
+
+
+async def test_what_the_pictures_took_is_told_where_it_is_counted(bench, client):
+    assert (await client.generate("x")).joules is None
+    bench.generate.energy = RequestEnergy(joules=5.0, sources=("nvml:0",))
+    assert (await client.generate("x")).joules == 5.0
 
 
 async def test_a_stream_shows_events_as_they_come(client):

@@ -10,6 +10,7 @@ import pytest
 
 from models.families.toy import ToyModel
 from service.domain.identity import Deadline, new_request_id
+from service.domain.progress import Phase
 from service.engine.options import EngineOptions
 from service.errors import Cancelled, Draining, InvalidRequest, ModelNotFound, QueueFull
 from tests.factories import ThreadedEngine, make_request
@@ -113,3 +114,15 @@ async def test_an_idle_engine_sleeps():
         before = engine.loop.last_tick_at_s
         await asyncio.sleep(0.05)
         assert engine.loop.last_tick_at_s == before
+
+
+async def test_a_loop_that_was_busy_hears_of_the_last_step_and_then_of_the_picture():
+    async with ThreadedEngine() as engine:
+        deadline = Deadline.after(30.0, time.monotonic())
+        ticket = engine.client.submit(
+            make_request(steps=20), request_id=new_request_id(), deadline=deadline, is_watched=True
+        )
+        while ticket.progress().phase is not Phase.DONE:
+            time.sleep(0.001)  # noqa: ASYNC251 - the loop is to be busy
+        kinds = [type(event).__name__ async for event in ticket.events()]
+    assert kinds == ["StepsTaken", "ImageReady"]

@@ -11,9 +11,9 @@ from datetime import timedelta, timezone
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from service.database.options import LedgerOptions
 from service.errors import ConfigurationError, LedgerFailed
 from service.provenance.ledger import Ledger, WatermarkIdTaken
-from service.provenance.options import LedgerOptions
 from tests.provenance_kit import make_record, open_ledger
 
 
@@ -155,10 +155,10 @@ def test_several_processes_may_open_a_new_database_at_once(tmp_path):
 
 def test_a_database_of_a_newer_release_stops_the_start(ledger, tmp_path):
     connection = database(tmp_path)
-    connection.execute("UPDATE schema_version SET version = 2")
+    connection.execute("UPDATE ledger_revision SET version_num = '9999'")
     connection.commit()
     connection.close()
-    with pytest.raises(ConfigurationError, match="schema version 2"):
+    with pytest.raises(ConfigurationError, match="schema revision 9999"):
         open_ledger(tmp_path)
 
 
@@ -195,7 +195,11 @@ def test_any_database_url_is_taken_as_it_is(tmp_path):
     [
         "not a url",
         "nosuchdialect://user:hunter2@host/x",
-        "sqlite:////nonexistent/hunter2/ledger.db",
+        "postgresql://user:hunter2@host@db/x",
+        "postgresql://user:hunter2@host:54x2/x",
+        "postgresql://user:hunter2@host",
+        "sqlite://",
+        "sqlite:////nonexistent/ledger.db",
     ],
 )
 def test_an_unusable_url_stops_the_start_without_showing_it(tmp_path, url):

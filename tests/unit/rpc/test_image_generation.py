@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from models.families.toy import toy_spec
+from service.domain.result import RequestEnergy
 from service.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -72,6 +73,17 @@ async def test_warnings_are_passed_on(bench):
     async with bench.stub() as stub:
         events = await events_of(stub.Generate(pb.GenerateRequest(prompt="x")))
     assert list(events[-1][1].done.warnings) == list(bench.generate.warnings)
+
+
+async def test_done_says_what_the_pictures_took_where_it_is_counted(bench):
+    async with bench.stub() as stub:
+        events = await events_of(stub.Generate(pb.GenerateRequest(prompt="x", n=2)))
+        assert not events[-1][1].done.HasField("energy")
+        bench.generate.energy = RequestEnergy(joules=5.0, sources=("nvml:0",))
+        events = await events_of(stub.Generate(pb.GenerateRequest(prompt="x", n=2)))
+    energy = events[-1][1].done.energy
+    assert (energy.joules, energy.joules_per_image) == (5.0, 2.5)
+    assert list(energy.sources) == ["nvml:0"]
 
 
 async def test_what_is_not_said_is_the_models_default_and_zero_is_said(bench):

@@ -165,6 +165,33 @@ async def test_an_interceptors_refusal_has_the_shape_of_every_error(interceptor)
     assert bench.generate.requests == []
 
 
+class RefusesWhenTold(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Turns calls away while `is_closed`, in one of the two ways; then lets the next one in."""
+
+    def __init__(self, refuses: RefusesEarly | RefusesLate) -> None:
+        self.is_closed = False
+        self._refuses = refuses
+
+    async def intercept_service(self, continuation, handler_call_details):
+        if self.is_closed:
+            return await self._refuses.intercept_service(continuation, handler_call_details)
+        return await continuation(handler_call_details)
+
+
+@pytest.mark.parametrize("refuses", [RefusesEarly(), RefusesLate()])
+async def test_what_one_call_met_is_not_remembered_for_the_next(refuses):
+    door = RefusesWhenTold(refuses)
+    async with rpc_bench(interceptors=(door,)) as bench, bench.stub() as stub:
+        for is_closed in (False, True, False, True, False):
+            door.is_closed = is_closed
+            call = stub.Generate(pb.GenerateRequest(prompt="x"))
+            if is_closed:
+                assert (await refused(call)).code is grpc.StatusCode.UNAUTHENTICATED
+            else:
+                assert [event async for event in call]
+    assert len(bench.generate.requests) == 3
+
+
 async def test_names_that_strangers_make_up_are_counted_under_one_name():
     async with rpc_bench(interceptors=(RefusesEarly(),)) as bench, bench.channel() as channel:
         for name in ("/made.Up/One", "/made.Up/Two"):

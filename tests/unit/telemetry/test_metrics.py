@@ -5,19 +5,36 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from service.domain.events import Admitted, Decoded, Finished, Outcome, Queued, StepDone
+from service.domain.events import (
+    Admitted,
+    Decoded,
+    Encoded,
+    Finished,
+    Outcome,
+    Queued,
+    StepDone,
+    Woke,
+    Worked,
+)
 from service.domain.identity import Deadline, RequestId
 from service.domain.stream import Accepted, Completed, FinishedImage, PartialImage, StepsTaken
 from service.errors import Cancelled, QueueFull, SigningFailed
 from service.telemetry.generation import CountedGeneration
-from service.telemetry.metric_table import BATCH_ROWS, QUEUE_DEPTH, READY, REQUESTS
+from service.telemetry.metric_table import (
+    BATCH_ROWS,
+    ENERGY_JOULES,
+    QUEUE_DEPTH,
+    READY,
+    REQUESTS,
+)
 from service.telemetry.metrics import Metrics
-from service.telemetry.observer import MetricsObserver
+from service.telemetry.observer import MetricsObserver, Observers
 from tests.factories import FakeClock, make_request
 from tests.fakes import FakeGeneration
 
@@ -53,7 +70,7 @@ def test_a_followed_gauge_is_read_at_every_scrape():
 
 def test_no_series_says_when_another_was_created():
     metrics = Metrics("a")
-    metrics.observe(BATCH_ROWS, 3)
+    metrics.observe(BATCH_ROWS, 3, "toy", "64x64")
     assert not [name for name in values(metrics) if "_created" in name]
 
 
@@ -69,7 +86,7 @@ from service.telemetry.metric_table import *
 metrics = Metrics("1")
 for _ in range(3):
     metrics.count(REQUESTS, "toy", "done")
-metrics.observe(STEP_SECONDS, 0.3)
+metrics.observe(STEP_SECONDS, 0.3, "toy", "64x64")
 metrics.set(QUEUE_DEPTH, 3)
 metrics.add(HTTP_IN_FLIGHT, 2)
 metrics.add(HTTP_IN_FLIGHT, -1)
@@ -96,24 +113,83 @@ def test_values_are_the_same_in_the_multiprocess_mode_of_the_library(tmp_path):
     assert count(PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) == plain
 
 
+def step(rows=6, size_px=(64, 64)):
+    return StepDone(
+        batch_key="toy/4x16x16",
+        rows=rows,
+        images=3,
+        step_s=0.03,
+        model_id="toy",
+        size_px=size_px,
+        shares=((REQUEST_ID, rows),),
+    )
+
+
 def test_engine_events_become_metrics():
     metrics = Metrics("a")
-    observer = MetricsObserver(metrics)
+    observer = Observers([MetricsObserver(metrics)])
     observer.on_event(Queued(REQUEST_ID))
+    observer.on_event(Woke())
+    observer.on_event(Encoded("picture", encode_s=0.04))
     observer.on_event(Admitted(REQUEST_ID, queued_s=0.2))
-    observer.on_event(StepDone("toy", rows=6, images=3, step_s=0.03))
-    observer.on_event(Decoded(images=1, decode_s=0.01))
-    observer.on_event(Finished(REQUEST_ID, Outcome.EXPIRED, total_s=1.0))
-    observer.on_marking_stage("sign", 0.002)
+    observer.on_event(step())
+    observer.on_event(Worked(busy_s=0.05))
+    observer.on_event(Worked(busy_s=0.25))
+    observer.on_event(Decoded(images=1, decode_s=0.01, request_id=REQUEST_ID))
     found = values(metrics)
     assert found["mintmark_queue_seconds_sum"] == 0.2
-    assert found["mintmark_step_seconds_count"] == 1
-    assert found["mintmark_batch_rows_sum"] == 6
-    assert found['mintmark_batch_rows_bucket{le="4.0"}'] == 0
-    assert found['mintmark_batch_rows_bucket{le="6.0"}'] == 1
+    assert found['mintmark_encode_seconds_sum{what="picture"}'] == 0.04
+    assert found["mintmark_engine_busy_seconds_total"] == 0.3
     assert found["mintmark_decode_seconds_sum"] == 0.01
-    assert found['mintmark_engine_requests_total{outcome="expired"}'] == 1
+
+
+def test_steps_are_counted_by_the_size_of_their_pictures():
+    metrics = Metrics("a")
+    observer = MetricsObserver(metrics)
+    observer.on_event(step())
+    observer.on_event(step(rows=2))
+    observer.on_event(step(rows=1, size_px=(96, 64)))
+    found = values(metrics)
+    assert found['mintmark_step_seconds_count{model="toy",size="64x64"}'] == 2
+    assert found['mintmark_step_seconds_count{model="toy",size="96x64"}'] == 1
+    assert found['mintmark_batch_rows_sum{model="toy",size="64x64"}'] == 8
+    assert found['mintmark_batch_rows_bucket{le="4.0",model="toy",size="64x64"}'] == 1
+    assert found['mintmark_batch_rows_bucket{le="6.0",model="toy",size="64x64"}'] == 2
+
+
+def test_ends_are_counted_with_where_a_deadline_passed_and_how_long_a_cancel_took():
+    metrics = Metrics("a")
+    observer = MetricsObserver(metrics)
+    expired, cancelled = Outcome.EXPIRED, Outcome.CANCELLED
+    observer.on_event(Finished(REQUEST_ID, expired, total_s=1.0, has_started=True))
+    observer.on_event(Finished(REQUEST_ID, expired, total_s=1.0, has_started=False))
+    observer.on_event(Finished(REQUEST_ID, expired, total_s=1.0, has_started=False))
+    observer.on_event(Finished(REQUEST_ID, cancelled, 1.0, has_started=True, cancel_s=0.02))
+    observer.on_event(Finished(REQUEST_ID, Outcome.DONE, total_s=1.0, has_started=True))
+    observer.on_marking_stage("sign", 0.002)
+    found = values(metrics)
+    assert found['mintmark_engine_requests_total{outcome="expired"}'] == 3
+    assert found['mintmark_deadline_misses_total{where="running"}'] == 1
+    assert found['mintmark_deadline_misses_total{where="queued"}'] == 2
+    assert found["mintmark_cancel_seconds_sum"] == 0.02
+    assert found["mintmark_cancel_seconds_count"] == 1
     assert found['mintmark_marking_seconds_count{stage="sign"}'] == 1
+
+
+def test_threads_that_count_the_same_new_series_lose_nothing():
+    metrics = Metrics("a")
+
+    def count():
+        for source in range(50):
+            metrics.count(ENERGY_JOULES, str(source), amount=1)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = values(metrics)
+    assert {found[f'mintmark_energy_joules_total{{source="{n}"}}'] for n in range(50)} == {8}
 
 
 async def test_pictures_and_pixels_are_counted_by_model_and_format():

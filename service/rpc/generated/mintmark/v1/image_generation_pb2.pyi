@@ -191,18 +191,20 @@ class FinishedImage(_message.Message):
     def __init__(self, image_index: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class Done(_message.Message):
-    __slots__ = ("request_id", "model", "created_at", "usage", "warnings")
+    __slots__ = ("request_id", "model", "created_at", "usage", "warnings", "energy")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     created_at: _timestamp_pb2.Timestamp
     usage: Usage
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    energy: Energy
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., energy: _Optional[_Union[Energy, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("prompt_tokens", "images")
@@ -211,6 +213,16 @@ class Usage(_message.Message):
     prompt_tokens: int
     images: int
     def __init__(self, prompt_tokens: _Optional[int] = ..., images: _Optional[int] = ...) -> None: ...
+
+class Energy(_message.Message):
+    __slots__ = ("joules", "joules_per_image", "sources")
+    JOULES_FIELD_NUMBER: _ClassVar[int]
+    JOULES_PER_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    joules: float
+    joules_per_image: float
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, joules: _Optional[float] = ..., joules_per_image: _Optional[float] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("content", "mime_type", "width_px", "height_px", "seed", "output_id", "pixels_sha256", "content_sha256", "watermark_id", "watermark_profile", "manifest_id", "created_at")

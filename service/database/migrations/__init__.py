@@ -1,0 +1,1 @@
+"""How a database comes to have the tables of schema.py, one revision after the other."""
