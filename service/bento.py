@@ -142,7 +142,12 @@ class ImageGeneration:
             _exit_failed()
         self.lifecycle.follow_readiness(self.rpc.set_serving)
         lame_duck_s = _SETTINGS.server.lame_duck_s
-        Termination(self._begin_drain, lame_duck_s, listener_fd(sys.argv)).install()
+        Termination(
+            self.lifecycle.begin_drain,
+            lame_duck_s,
+            listener_fd(sys.argv),
+            refuse_calls=self.rpc.begin_drain,
+        ).install()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
@@ -178,11 +183,6 @@ class ImageGeneration:
         services = [open_inference_service(environment, self.lifecycle)]
         guards = [AccessInterceptor(self.access)]
         return RpcServer(address, environment, _SETTINGS.rpc, guards, services=services)
-
-    def _begin_drain(self) -> None:
-        """Turn unready now, on both transports, and refuse gRPC calls when HTTP is refused too."""
-        self.lifecycle.begin_drain()
-        asyncio.get_running_loop().call_later(_SETTINGS.server.lame_duck_s, self.rpc.begin_drain)
 
 
 def _build_access() -> AccessControl:

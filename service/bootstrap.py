@@ -7,7 +7,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,15 +15,16 @@ from models.registry import load_model
 from service.access.generation import GuardedGeneration
 from service.database.answers import AnswerSweeper, AnswerTable
 from service.database.database import Database
+from service.database.watch import DatabaseWatch
 from service.engine.admission import AdmissionQueue
 from service.engine.client import EngineClient
 from service.engine.loop import EngineLoop
 from service.generation import GenerateImages
-from service.health import QueueGate, WorkerHealth
+from service.health import QueueGate, SignerGate, WorkerHealth
 from service.model_set import open_each
 from service.provenance.closed_loop import MarkMargin
 from service.provenance.decode import DecodeLimits
-from service.provenance.keys import load_signing_material
+from service.provenance.keys import check_key_is_shared, load_signing_material
 from service.provenance.ledger import Ledger
 from service.provenance.manifest import SystemIdentity
 from service.provenance.pipeline import MarkingPipeline
@@ -57,6 +57,8 @@ from service.telemetry.storage import CountedStorage
 from service.version import installed_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models.interface import DiffusionModel
     from models.options import LoadOptions
     from service.access.control import AccessControl
@@ -146,7 +148,11 @@ def build_application(settings: Settings, metrics: Metrics, access: AccessContro
         stack.callback(loop.stop, _ENGINE_STOP_S)
         client = EngineClient(models, queue, loop, engine_observer, time.monotonic)
         marking_pool = _pool("marking", settings.server.marking_threads, stack)
-        generate = GenerateImages(models, client, provenance.marker, marking_pool, time.monotonic)
+        material = provenance.material
+        signer = SignerGate(material.seconds_left, settings.engine.request_timeout_s)
+        generate = GenerateImages(
+            models, client, provenance.marker, marking_pool, time.monotonic, signer.refusal
+        )
         guarded = GuardedGeneration(
             generate, access, lambda request: client.seconds_for(request.num_images)
         )
@@ -159,18 +165,24 @@ def build_application(settings: Settings, metrics: Metrics, access: AccessContro
             default_model_id=next(iter(models)),
             verifier=provenance.verifier,
             verify_pool=_pool("verify", settings.server.verify_threads, stack),
-            trust_anchors_pem=provenance.material.anchors_pem.encode(),
+            trust_anchors_pem=material.anchors_pem.encode(),
             storage=_open_storage(settings, metrics, stack),
             shared=_open_shared(settings, database, stack),
         )
-        material = provenance.material
-        health = WorkerHealth(
-            loop,
-            QueueGate(lambda: queue.depth, settings.engine.max_queued_images),
-            lambda: _seconds_until(material.not_after),
-            settings.engine.request_timeout_s,
-        )
+        gate = QueueGate(lambda: queue.depth, settings.engine.max_queued_images)
+        refusals = [signer.refusal, *_watch(database, stack)]
+        health = WorkerHealth(loop, gate, refusals)
         return Application(rest, health, client, stack.pop_all())
+
+
+def _watch(database: Database, stack: ExitStack) -> list[Callable[[], ServiceError | None]]:
+    """Return what tells whether the database is away; nothing if it is a file of this machine."""
+    if not database.is_shared:
+        return []
+    watch = DatabaseWatch(database.check)
+    watch.start()
+    stack.callback(watch.stop)
+    return [watch.refusal]
 
 
 def _open_shared(settings: Settings, database: Database, stack: ExitStack) -> SharedRequests | None:
@@ -194,8 +206,9 @@ def _build_provenance(
     stack: ExitStack,
 ) -> _Provenance:
     options, state_dir = settings.provenance, settings.server.state_dir
+    check_key_is_shared(options, has_shared_ledger=database.is_shared)
     material = load_signing_material(options, state_dir)
-    metrics.follow(SIGNER_EXPIRY_SECONDS, lambda: _seconds_until(material.not_after))
+    metrics.follow(SIGNER_EXPIRY_SECONDS, material.seconds_left)
     provider = options.provider or material.organisation
     system = SystemIdentity(provider, options.system, installed_version())
     signer = C2paSigner(material, system)
@@ -280,7 +293,3 @@ def _pool(name: str, threads: int, stack: ExitStack) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     stack.callback(pool.shutdown, wait=False, cancel_futures=True)
     return pool
-
-
-def _seconds_until(moment: datetime) -> float:
-    return (moment - datetime.now(UTC)).total_seconds()

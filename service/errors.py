@@ -226,6 +226,15 @@ class LedgerFailed(ServiceError):
     code = "ledger_failed"
 
 
+class LedgerUnavailable(ServiceError):
+    """The ledger's database does not answer; nothing was started."""
+
+    code = "ledger_unavailable"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
 class StorageFull(ServiceError):
     """There is no room for pictures that are answered by link; nothing was started."""
 

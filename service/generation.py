@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from service.domain.request import GenerationRequest
     from service.domain.result import SignedImage
     from service.engine.client import EngineClient, Ticket
+    from service.errors import ServiceError
     from service.marking import Marker
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class GenerateImages:
     """Generates, marks and answers; one instance per server, used from the event loop.
 
     `marking_pool`: threads for watermarking, encoding and signing, which never run on the loop.
-    `clock`: monotonic seconds.
+    `clock`: monotonic seconds. `refusal`: returns why no picture could leave now, or None; asked
+    before anything is done for a request.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class GenerateImages:
         marker: Marker,
         marking_pool: Executor,
         clock: Callable[[], float],
+        refusal: Callable[[], ServiceError | None] = lambda: None,
     ) -> None:
         self._models = models
         self._engine = engine
         self._marker = marker
         self._marking_pool = marking_pool
         self._clock = clock
+        self._refusal = refusal
         self._live: dict[RequestId, _Live] = {}
         self._past: OrderedDict[RequestId, Progress] = OrderedDict()
 
@@ -140,6 +144,9 @@ class GenerateImages:
         is_watched: bool,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Submit, announce, complete; whatever happens, leave nothing running."""
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
         if request_id in self._live:
             raise InvalidRequest(
                 f"A request with the id {request_id!r} is running.", param="x-request-id"

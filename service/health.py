@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 from service.errors import ModelNotReady, QueueFull, SignerNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from service.engine.watchdog import Stall
     from service.errors import ServiceError
 
 # What must be free again, of the whole queue, before a full one counts as open.
 _REOPEN_FREE_SHARE = 0.25
+# Until somebody has set another certificate and restarted the server: no sooner than that.
+_SIGNER_RETRY_AFTER_S = 60.0
 
 
 class Engine(Protocol):
@@ -54,24 +56,45 @@ class QueueGate:
             return self._is_open
 
 
+class SignerGate:
+    """Closed once a request that is taken now might end after the signing certificate does.
+
+    `left_s`: until the certificate ends. `longest_request_s`: how long a request may take.
+    """
+
+    def __init__(self, left_s: Callable[[], float], longest_request_s: float) -> None:
+        self._left_s = left_s
+        self._longest_request_s = longest_request_s
+
+    def refusal(self) -> SignerNotReady | None:
+        """Return why nothing could be signed, or None."""
+        left_s = self._left_s()
+        if left_s > self._longest_request_s:
+            return None
+        reason = "The signing certificate has expired."
+        if left_s > 0:
+            reason = (
+                f"The signing certificate ends in {left_s:.0f} s, which is less than a request may "
+                "take."
+            )
+        return SignerNotReady(reason, retry_after_s=_SIGNER_RETRY_AFTER_S)
+
+
 class WorkerHealth:
     """Finds the reason why a worker is not live or not ready, if there is one. Never waits.
 
-    `signer_left_s`: until the signing certificate ends. `longest_request_s`: a request that is
-    taken now may be signed that much later.
+    `refusals`: each returns why no new work is welcome, or None; asked in this order.
     """
 
     def __init__(
         self,
         engine: Engine,
         gate: QueueGate,
-        signer_left_s: Callable[[], float],
-        longest_request_s: float,
+        refusals: Sequence[Callable[[], ServiceError | None]],
     ) -> None:
         self._engine = engine
         self._gate = gate
-        self._signer_left_s = signer_left_s
-        self._longest_request_s = longest_request_s
+        self._refusals = refusals
 
     def why_not_live(self) -> ServiceError | None:
         """Return why only a restart helps, or None."""
@@ -87,14 +110,10 @@ class WorkerHealth:
 
     def why_not_ready(self) -> ServiceError | None:
         """Return why no new work is welcome, although the worker is live, or None."""
-        left_s = self._signer_left_s()
-        if left_s <= 0:
-            return SignerNotReady("The signing certificate has expired.")
-        if left_s <= self._longest_request_s:
-            return SignerNotReady(
-                f"The signing certificate ends in {left_s:.0f} s, which is less than a request may "
-                "take."
-            )
+        for refusal in self._refusals:
+            reason = refusal()
+            if reason is not None:
+                return reason
         if not self._gate.is_open():
             return QueueFull("Too many images are waiting.")
         return None

@@ -7,14 +7,14 @@ the process supervisor some seconds later.
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from models.registry import read_spec
+from service.database.database import Database
 from service.errors import ConfigurationError
 from service.model_set import open_each
-from service.provenance.keys import load_signing_material
-from service.provenance.ledger import Ledger
+from service.provenance.keys import check_key_is_shared, load_signing_material
 from service.rpc.tls import check_certificate
 from service.storage.build import build_storage
 
@@ -37,8 +37,9 @@ def check_settings(settings: Settings) -> None:
     options = settings.model.model_copy(update={"verify_digests": False})
     open_each(options, read_spec, lambda spec: spec.model_id)
     check_certificate(settings.rpc)
+    with closing(Database.open(settings.ledger, server.state_dir)) as database:
+        check_key_is_shared(settings.provenance, has_shared_ledger=database.is_shared)
     load_signing_material(settings.provenance, server.state_dir)
-    Ledger.open(settings.ledger, server.state_dir).close()
     with ExitStack() as stack:
         build_storage(settings.storage, server.state_dir, stack)
 

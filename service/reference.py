@@ -33,7 +33,8 @@ writes, so the number of series is bounded: `route` is a template of the HTTP ap
 sizes that a model lists, `outcome` and `reason` are codes of [errors.md](errors.md).
 
 Metrics that this machine cannot tell are absent, not zero: `mintmark_model_memory_bytes` without a
-runner that knows it, `mintmark_energy_joules_total` without a counter in the hardware.
+runner that knows it, `mintmark_energy_joules_total` without a counter in the hardware. So is
+`mintmark_signer_expiry_seconds` until the certificate has been read.
 """
 
 _METRICS_QUESTIONS = """\
@@ -56,7 +57,8 @@ _METRICS_QUESTIONS = """\
   process's `process_resident_memory_bytes` is all there is.
 - **What does provenance cost?** `mintmark_marking_seconds`, by stage, against
   `mintmark_request_seconds`.
-- **Does the signer run out?** `mintmark_signer_expiry_seconds / 86400` is in days.
+- **Does the signer run out?** `mintmark_signer_expiry_seconds / 86400` is in days. The rules of the
+  chart warn at 30 days and wake somebody at 7.
 - **Does the ledger keep up?** `mintmark_ledger_write_seconds`. A record is written before its
   picture is handed out, and nothing is queued, so `mintmark_ledger_lag_seconds` is 0 or the age of
   a write that is under way. If it grows, the database hangs. With SQLite "written" survives a crash

@@ -24,15 +24,22 @@ class Termination:
     `begin_drain`: turns the worker unready. `lame_duck_s`: seconds from then on in which new
     connections are still accepted, so that load balancers can notice. `listener_fd`: the
     listening socket, which the parent process holds open: unless it is shut down, connections
-    that nobody will accept hang in its backlog instead of being refused.
+    that nobody will accept hang in its backlog instead of being refused. `refuse_calls`: has other
+    transports refuse new work as soon as this one does.
     """
 
     def __init__(
-        self, begin_drain: Callable[[], None], lame_duck_s: float, listener_fd: int | None
+        self,
+        begin_drain: Callable[[], None],
+        lame_duck_s: float,
+        listener_fd: int | None,
+        *,
+        refuse_calls: Callable[[], None] = lambda: None,
     ) -> None:
         self._begin_drain = begin_drain
         self._lame_duck_s = lame_duck_s
         self._listener_fd = listener_fd
+        self._refuse_calls = refuse_calls
         self._has_begun = False
 
     def install(self) -> None:
@@ -48,6 +55,7 @@ class Termination:
         def on_sigterm(number: int, frame: FrameType | None) -> None:
             def stop() -> None:
                 self._refuse_connections()
+                self._refuse_calls()
                 if callable(stop_server):
                     stop_server(number, frame)
 

@@ -30,7 +30,7 @@ async def oip_rpc_bench(**changes) -> AsyncIterator[RpcBench]:
         metrics=bench.metrics,
         loaded=lambda: loaded if bench.is_loaded else None,
         refusal=bench.readiness.refusal,
-        max_pending_uploads=bench.max_pending_uploads,
+        uploads=bench.uploads,
     )
     bench.services = (open_inference_service(environment, bench.readiness),)
     await bench.start()

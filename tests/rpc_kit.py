@@ -23,6 +23,7 @@ from service.rpc.dependencies import RpcEnvironment
 from service.rpc.generated.mintmark.v1 import image_generation_pb2_grpc as pb_grpc
 from service.rpc.options import RpcOptions
 from service.rpc.server import FurtherService, RpcServer, rpc_address
+from service.rpc.uploads import UploadSlots
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import NoTracer, Tracer
 from tests.fakes import FakeGeneration, FakeReadiness, FakeVerifier, flat_pixels
@@ -42,7 +43,7 @@ class RpcBench:
     models: dict[str, ModelSpec] = field(default_factory=lambda: {"toy": toy_spec()})
     is_loaded: bool = True
     request_timeout_s: float = 30.0
-    max_pending_uploads: int = 2
+    uploads: UploadSlots = field(default_factory=lambda: UploadSlots(2))
     interceptors: tuple[grpc.aio.ServerInterceptor[Any, Any], ...] = ()
     services: tuple[FurtherService, ...] = ()
     port: int = 0
@@ -64,7 +65,7 @@ class RpcBench:
             metrics=self.metrics,
             loaded=lambda: loaded if self.is_loaded else None,
             refusal=self.readiness.refusal,
-            max_pending_uploads=self.max_pending_uploads,
+            uploads=self.uploads,
             tracer=self.tracer,
         )
         address = rpc_address("127.0.0.1", self.port)

@@ -86,7 +86,7 @@ _NOW = Row(
             "Signing certificate",
             "Days until the first signing certificate expires. At 0 no picture leaves any more.",
             "d",
-            (Query(f"min(mintmark:signer_expiry_seconds:loaded{where()}) / {DAY_S}", "days"),),
+            (Query(f"min(mintmark_signer_expiry_seconds{where()}) / {DAY_S}", "days"),),
             kind="stat",
             width=4,
             limits=(Limit(7, "orange"), Limit(30, "green")),

@@ -99,7 +99,7 @@ PROVENANCE = Row(
             "Days until it expires, by replica. They differ while a new one is rolled out.",
             "d",
             (
-                Query(f"mintmark:signer_expiry_seconds:loaded{where()} / {DAY_S}", "{{pod}}"),
+                Query(f"mintmark_signer_expiry_seconds{where()} / {DAY_S}", "{{pod}}"),
                 Query(f"mintmark:threshold:signer_critical_seconds / {DAY_S}", "threshold"),
             ),
             min_value=None,  # negative once it has expired

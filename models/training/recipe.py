@@ -127,6 +127,7 @@ class TextRecipe:
     window: tokens of a prompt, begin and end included. teacher: whether a sentence model is
     distilled; without it, or if it cannot be had, the encoder learns to name what captions say.
     general_share: of a distillation batch that are words of the language instead of captions.
+    naming_noise: on the states that names are read from, as a share of their own size.
     """
 
     training: TrainingRecipe
@@ -138,6 +139,7 @@ class TextRecipe:
     intermediate_size: int = Field(default=640, ge=8)
     teacher: bool = True
     general_share: float = Field(default=0.5, ge=0, le=1)
+    naming_noise: float = Field(default=1.0, ge=0)
     corpus_captions: int = Field(default=20_000, ge=100)
 
 

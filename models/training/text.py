@@ -57,11 +57,19 @@ class TextNetwork(nn.Module):
         self.names = nn.ModuleList([nn.Linear(width, count) for count in num_labels])
         self.imitation = None if target_width is None else nn.Linear(width, target_width)
 
-    def forward(self, ids: Tensor) -> tuple[Tensor | None, list[Tensor]]:
-        """Return the imitated vectors (n, width), if there is a teacher, and one logit per name."""
-        pooled = self.encoder(input_ids=ids).pooler_output
-        imitated = None if self.imitation is None else self.imitation(pooled)
-        return imitated, [head(pooled) for head in self.names]
+    def forward(
+        self, ids: Tensor, positions: Tensor, noise: Tensor
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        """Return the imitated vectors (n, width), if there is a teacher, and one logit per name.
+
+        positions: (n,) the token of each text whose state is named. noise: (n, hidden width), added
+        to those states at unit size.
+        """
+        encoded = self.encoder(input_ids=ids)
+        imitated = None if self.imitation is None else self.imitation(encoded.pooler_output)
+        states = encoded.last_hidden_state[torch.arange(len(ids), device=ids.device), positions]
+        states = functional.layer_norm(states.float(), states.shape[-1:]) + noise
+        return imitated, [head(states) for head in self.names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,7 @@ class TextTask:
         self._lessons = lessons
         self._probes = probes
         self._tokenizer = tokenizer
+        self._end_id = int(network.encoder.config.eos_token_id)
         device = lessons.ids.device
         self._generator = torch.Generator(device).manual_seed(recipe.training.seed)
 
@@ -125,7 +134,8 @@ class TextTask:
         """Return the imitation's distance and the cross-entropy of each label."""
         lessons = self._lessons
         rows = self._draw_rows()
-        imitated, logits = network(lessons.ids[rows])
+        ids = lessons.ids[rows]
+        imitated, logits = network(ids, self._draw_positions(ids), self._draw_noise(len(ids)))
         labels = lessons.labels[rows]
         names = [
             functional.cross_entropy(values.float(), labels[:, index], ignore_index=_UNNAMED)
@@ -165,6 +175,27 @@ class TextTask:
         return torch.cat(
             [self._draw(0, captions, batch - others), self._draw(captions, total, others)]
         )
+
+    def _draw_positions(self, ids: Tensor) -> Tensor:
+        """Return (n,) positions: of each text its end token or, as chance has it, one behind it.
+
+        The denoiser attends to all of them, so what a text says must be in all of them.
+        """
+        first = (ids == self._end_id).int().argmax(dim=1)
+        chance = torch.rand(len(ids), generator=self._generator, device=ids.device)
+        return first + (chance * (ids.shape[1] - first)).long()
+
+    def _draw_noise(self, count: int) -> Tensor:
+        """Return the noise that names are read through.
+
+        A name that differs from others by less than the noise is not read, so none can do with a
+        small difference. A sentence model hardly cares for the colour of a background, and to
+        imitate it leaves the denoiser next to nothing to tell two of them apart by.
+        """
+        generator = self._generator
+        shape = (count, self._recipe.hidden_size)
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        return self._recipe.naming_noise * noise
 
     def _draw(self, low: int, high: int, count: int) -> Tensor:
         if count == 0:

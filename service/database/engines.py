@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.database.failures import READ_ONLY_TRANSACTION
 
@@ -28,6 +29,10 @@ _MOUNTS = Path("/proc/self/mounts")
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "fuse.glusterfs"}
 
 logger = logging.getLogger(__name__)
+
+
+class LedgerFileReplaced(SQLAlchemyError):
+    """The file at the ledger's path is not the one that was opened, or there is none."""
 
 
 def build_engine(address: Address, options: LedgerOptions) -> Engine:
@@ -76,11 +81,44 @@ def _postgresql(address: Address, options: LedgerOptions) -> Engine:
 
 
 def _sqlite(address: Address) -> Engine:
-    _warn_of_network(Path(address.shown))
+    path = Path(address.shown)
+    _warn_of_network(path)
     engine = create_engine(address.url, pool_pre_ping=True, hide_parameters=True)
+    same_file = _SameFile(path)
+    event.listen(engine, "do_connect", same_file.check_opened)
+    event.listen(engine, "checkout", same_file.check)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+class _SameFile:
+    """Refuses connections once the file was removed or replaced.
+
+    Whoever has it open could go on writing to it, and every row would be lost with the process.
+    Another file is not opened in its place: two of one name would share a write-ahead log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: tuple[int, int] | None = None
+
+    def check_opened(self, *_: object) -> None:
+        """Do as `check`, but let the first connection make the file."""
+        if self._opened is not None:
+            self.check()
+
+    def check(self, *_: object) -> None:
+        """Raise LedgerFileReplaced unless the path still leads to the file of the first call."""
+        try:
+            stat = self._path.stat()
+        except OSError as error:
+            raise LedgerFileReplaced(f"{self._path} is gone") from error
+        found = (stat.st_dev, stat.st_ino)
+        if self._opened is None:
+            self._opened = found
+        if found != self._opened:
+            raise LedgerFileReplaced(f"{self._path} is another file than at the start")
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -17,7 +17,6 @@ from service.oip.tensors import TensorLimits
 from service.rpc.convert import refuse_unknown_fields
 from service.rpc.request_identity import request_id_of_call
 from service.rpc.server import FurtherService
-from service.rpc.uploads import UploadSlots
 from service.telemetry.metric_table import ADMISSION_REFUSALS
 from service.version import installed_version
 
@@ -50,7 +49,6 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     def __init__(self, environment: RpcEnvironment, readiness: Readiness) -> None:
         self._environment = environment
         self._readiness = readiness
-        self._uploads = UploadSlots(environment.max_pending_uploads)
 
     async def ServerLive(  # noqa: N802 - the method's name in the proto
         self,
@@ -117,7 +115,8 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         limits = self._environment.limits
         infer, is_raw = read_infer(request, TensorLimits(limits.max_images_per_request))
         within_s = self._within_s(context, timeout_s(infer))
-        with self._uploads.slot() if INIT_IMAGE in infer.inputs else nullcontext():
+        uploads = self._environment.uploads
+        with uploads.slot() if INIT_IMAGE in infer.inputs else nullcontext():
             inference = await prepare(infer, dependencies, limits)
         response = await draw(
             inference,

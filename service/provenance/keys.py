@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CHAIN_SETTING = "MINTMARK_PROVENANCE__CERTIFICATE_CHAIN_PATH"
 KEY_SETTING = "MINTMARK_PROVENANCE__PRIVATE_KEY_PATH"
 ANCHORS_SETTING = "MINTMARK_PROVENANCE__TRUST_ANCHORS_PATH"
+ALLOWANCE_SETTING = "MINTMARK_PROVENANCE__ALLOW_DEVELOPMENT_CA_ON_POSTGRESQL"
 ALGORITHM_SETTING = "MINTMARK_PROVENANCE__ALGORITHM"
 
 _CURVES = {"es256": "secp256r1", "es384": "secp384r1", "es512": "secp521r1"}
@@ -52,6 +53,10 @@ class SigningMaterial:
     not_after: datetime
     subject: str
     organisation: str
+
+    def seconds_left(self) -> float:
+        """Return how long the leaf is still valid; negative once it has expired."""
+        return (self.not_after - datetime.now(UTC)).total_seconds()
 
 
 def load_signing_material(
@@ -86,6 +91,18 @@ def load_signing_material(
     if material.not_after - now < timedelta(days=options.expiry_warning_days):
         logger.warning("the signing certificate expires at %s", material.not_after.isoformat())
     return material
+
+
+def check_key_is_shared(options: ProvenanceOptions, *, has_shared_ledger: bool) -> None:
+    """Raise ConfigurationError if replicas could share the ledger but not the signing key."""
+    is_development = options.certificate_chain_path is None and options.private_key_path is None
+    may_differ = is_development and not options.allow_development_ca_on_postgresql
+    if has_shared_ledger and may_differ:
+        raise ConfigurationError(
+            f"{CHAIN_SETTING} must be set with a PostgreSQL ledger: replicas that each sign with a "
+            "development CA of their own would not trust each other's pictures; with a single "
+            f"replica, set {ALLOWANCE_SETTING}=true."
+        )
 
 
 @dataclass(frozen=True, slots=True)

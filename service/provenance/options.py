@@ -17,6 +17,9 @@ class ProvenanceOptions(BaseModel):
     neither, and neither means the development CA, which nobody else trusts.
     `trust_anchors_path`: PEM of the roots that pictures are verified against; required with the
     two above, whose chain must end in one of them. With the development CA, extra roots to trust.
+    `allow_development_ca_on_postgresql`: says that there is one replica only. Several would each
+    make a development CA, share a database and not trust each other's pictures, so a PostgreSQL
+    ledger with a development CA is refused otherwise.
     `provider`: who runs this service, as stated in every manifest; by default the organisation
     (O) of the signing certificate. `system`: the name of the service in the manifest.
     `watermark_margin_quality`: marks are made stronger, within what is hardly seen, until they also
@@ -31,5 +34,6 @@ class ProvenanceOptions(BaseModel):
     trust_anchors_path: Path | None = None
     provider: str | None = Field(default=None, min_length=1, max_length=200)
     system: str = Field(default="Mintmark", min_length=1, max_length=200)
+    allow_development_ca_on_postgresql: bool = False
     watermark_margin_quality: int = Field(default=70, ge=0, le=95)
     expiry_warning_days: int = Field(default=30, ge=0, le=366)

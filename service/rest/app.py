@@ -140,7 +140,8 @@ class _Gate:
             loaded = environment.loaded()
             return None if loaded is None else loaded.shared
 
-        self._requests = IdempotentRequests(access, store, shared)
+        longest = environment.limits.max_body_bytes
+        self._requests = IdempotentRequests(access, store, shared, max_json_bytes=longest)
 
     def needs(
         self, scopes: Collection[AccessScope], *, is_counted: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import FormParserError
@@ -15,6 +16,8 @@ from service.rest.request_body import parse_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+MAX_JSON_BYTES = 1024 * 1024
 
 _STREAM = "stream"
 _MAX_FLAG_BYTES = 16
@@ -28,26 +31,47 @@ class Fingerprint:
     wants_stream: bool
 
 
-def fingerprint(path: str, content_type: str, body: Iterable[bytes]) -> Fingerprint:
+def fingerprint(
+    path: str,
+    content_type: str,
+    body: Iterable[bytes],
+    max_json_bytes: int = MAX_JSON_BYTES,
+) -> Fingerprint:
     """Return the fingerprint of a request to `path` with `body`, in pieces of any size. Blocking.
 
     JSON is compared as a value, whatever the order of its members; a form by its parts, whatever
     its boundary, which clients draw anew for every attempt. What can be read as neither is
-    compared as bytes; its route will refuse it anyway.
+    compared as bytes; its route will refuse it anyway. So is JSON of more than `max_json_bytes`,
+    which takes many times its size in memory: no route reads that much as JSON.
     """
     media_type, options = parse_options_header(content_type)
     if media_type == b"application/json":
-        meaning, wants_stream = _of_json(b"".join(body))
+        meaning, wants_stream = _of_json(body, max_json_bytes)
     elif media_type == b"multipart/form-data" and options.get(b"boundary"):
         meaning, wants_stream = _of_form(options[b"boundary"], body)
     else:
-        meaning, wants_stream = hashlib.sha256(b"".join(body)).digest(), False
+        meaning, wants_stream = _of_bytes(body), False
     total = hashlib.sha256(hashlib.sha256(path.encode("utf-8", "surrogatepass")).digest())
     total.update(meaning)
     return Fingerprint(total.digest(), wants_stream)
 
 
-def _of_json(content: bytes) -> tuple[bytes, bool]:
+def _of_bytes(pieces: Iterable[bytes]) -> bytes:
+    total = hashlib.sha256()
+    for piece in pieces:
+        total.update(piece)
+    return total.digest()
+
+
+def _of_json(body: Iterable[bytes], max_bytes: int) -> tuple[bytes, bool]:
+    pieces, size_bytes = iter(body), 0
+    read = []
+    for piece in pieces:
+        read.append(piece)
+        size_bytes += len(piece)
+        if size_bytes > max_bytes:
+            return _of_bytes(chain(read, pieces)), False
+    content = b"".join(read)
     try:
         members = parse_json_object(content)
         canonical = json.dumps(members, sort_keys=True).encode("ascii")

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from service.errors import Cancelled, InvalidRequest
 from service.rest.answers import Answer, AnswerStore
 from service.rest.disconnect import client_has_left
-from service.rest.fingerprint import fingerprint
+from service.rest.fingerprint import MAX_JSON_BYTES, fingerprint
 from service.rest.shared_answers import KEY_PARAM, Attempt, Outcome, check_same, shared_key
 from service.rest.spooled_body import SpooledBody
 
@@ -55,11 +55,13 @@ class IdempotentRequests:
     """What all routes with idempotency share: one key means one thing in all of them.
 
     `shared`: returns where replicas meet, or None if this one keeps its answers in `store` alone.
+    `max_json_bytes`: the longest body that any route reads as JSON.
     """
 
     access: AccessControl
     store: AnswerStore
     shared: Callable[[], SharedRequests | None] = lambda: None
+    max_json_bytes: int = MAX_JSON_BYTES
     running: dict[_StoreKey, _Running] = field(default_factory=dict)
 
     def end(self, store_key: _StoreKey, running: _Running) -> None:
@@ -89,7 +91,7 @@ class Idempotency:
         body = SpooledBody()
         try:
             await body.fill(receive)
-            wanted = await _fingerprint(scope, body)
+            wanted = await _fingerprint(scope, body, self._requests.max_json_bytes)
             store_key = self._store_key(key, wanted)
             found = self._find(store_key, wanted)
         except BaseException:
@@ -211,9 +213,11 @@ def _offered_key(scope: Scope) -> bytes | None:
     return offered[0]
 
 
-async def _fingerprint(scope: Scope, body: SpooledBody) -> Fingerprint:
+async def _fingerprint(scope: Scope, body: SpooledBody, max_json_bytes: int) -> Fingerprint:
     kind = Headers(scope=scope).get("content-type", "")
-    wanted = await asyncio.to_thread(fingerprint, scope["path"], kind, body.pieces())
+    wanted = await asyncio.to_thread(
+        fingerprint, scope["path"], kind, body.pieces(), max_json_bytes
+    )
     if wanted.wants_stream:
         raise InvalidRequest(
             "Idempotency-Key does not go with 'stream': events are not kept.", param=KEY_PARAM

@@ -18,6 +18,7 @@ Failures = tuple[type["ServiceError"], ...]
 
 _ANY: Failures = (errors.InvalidRequest, errors.HeadersTooLarge, errors.InternalError)
 _LOADED: Failures = (errors.ModelNotReady,)
+_NEEDED: Failures = (errors.SignerNotReady, errors.LedgerUnavailable)
 _KEY: Failures = (errors.Unauthenticated, errors.Forbidden)
 _BODY: Failures = (
     errors.PayloadTooLarge,
@@ -36,6 +37,7 @@ _DRAWING: Failures = (
     errors.EncodingFailed,
     errors.SigningFailed,
     errors.LedgerFailed,
+    *_NEEDED,
     errors.StorageFull,
     errors.StorageFailed,
 )
@@ -270,7 +272,7 @@ OPERATIONS: Sequence[Operation] = (
         "get",
         "Whether new work is welcome",
         json_content("Status"),
-        (errors.ModelNotReady, errors.Draining, errors.DeviceLost),
+        (*_LOADED, *_NEEDED, errors.Draining, errors.QueueFull, errors.DeviceLost),
         is_public=True,
     ),
     Operation("/metrics", "get", "Metrics in Prometheus' text format", _TEXT),

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from service.database.claims import Answered, Claimed
-from service.errors import Cancelled, DeadlineExceeded, IdempotencyConflict, LedgerFailed
+from service.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    IdempotencyConflict,
+    LedgerFailed,
+    LedgerUnavailable,
+)
 from service.rest.answers import Answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from concurrent.futures import Executor
 
-    from service.database.claims import SharedAnswers
+    from service.database.claims import InProgress, SharedAnswers
 
 T = TypeVar("T")
 
@@ -28,6 +34,7 @@ KEY_PARAM = "idempotency-key"
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _RENEWALS_PER_LEASE = 3
+_RETRY_AFTER_S = 5.0
 _PIECE_BYTES = 64 * 1024
 _LENGTH_BYTES = 4
 
@@ -75,13 +82,13 @@ class SharedRequests:
 
         If the other replica fails or dies, the request is carried out here. Raises what the
         request ended with; IdempotencyConflict; Cancelled when nobody waits any more;
-        DeadlineExceeded after `wait_s`; LedgerFailed if the database does not answer, and then
+        DeadlineExceeded after `wait_s`; LedgerUnavailable if the database does not answer, and then
         nothing was started.
         """
         ends_at_s = time.monotonic() + self.wait_s
         pause_s = _FIRST_PAUSE_S
         while True:
-            found = await self._run(self.answers.claim, attempt.key_sha256, attempt.request_sha256)
+            found = await self._claim(attempt)
             if isinstance(found, Claimed):
                 return Outcome(await self._claimed(attempt, found.claim))
             check_same(found.request_sha256, attempt.request_sha256)
@@ -91,6 +98,15 @@ class SharedRequests:
                 raise DeadlineExceeded("The same request is still being carried out elsewhere.")
             await _pause(pause_s, attempt.has_no_waiter)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _claim(self, attempt: Attempt) -> Claimed | InProgress | Answered:
+        try:
+            return await self._run(self.answers.claim, attempt.key_sha256, attempt.request_sha256)
+        except LedgerFailed as error:
+            raise LedgerUnavailable(
+                "The database that keeps Idempotency-Keys does not answer. Nothing was started.",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from error
 
     async def _claimed(self, attempt: Attempt, claim: str) -> Answer:
         """Carry the request out; keep its answer before anyone sees it, if it is a success."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from service.errors import ModelNotFound
+from service.rpc.uploads import UploadSlots
 from service.telemetry.tracing import NoTracer
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from service.telemetry.generation import Generation
     from service.telemetry.metrics import Metrics
     from service.telemetry.tracing import Tracer
+
+_MAX_PENDING_UPLOADS = 8
 
 
 class Verifier(Protocol):
@@ -65,8 +68,8 @@ class RpcEnvironment:
     """What the gRPC server has from its first moment on, while the model still loads.
 
     `loaded`: returns None until the model has loaded; `refusal`: says why. `request_timeout_s`: the
-    longest a call may take, whatever deadline its client set. `max_pending_uploads`: pictures
-    waiting for or being decoded and verified at once. `clock`: monotonic seconds.
+    longest a call may take, whatever deadline its client set. `uploads`: bounds the pictures that
+    all services together decode and verify at once. `clock`: monotonic seconds.
     """
 
     limits: LimitsOptions
@@ -74,7 +77,7 @@ class RpcEnvironment:
     metrics: Metrics
     loaded: Callable[[], RpcDependencies | None]
     refusal: Callable[[], ServiceError]
-    max_pending_uploads: int = 8
+    uploads: UploadSlots = field(default_factory=lambda: UploadSlots(_MAX_PENDING_UPLOADS))
     clock: Callable[[], float] = time.monotonic
     tracer: Tracer = NoTracer()  # noqa: RUF009 - has no state
 

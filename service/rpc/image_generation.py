@@ -17,7 +17,6 @@ from service.rpc.dependencies import find_model
 from service.rpc.generated.mintmark.v1 import image_generation_pb2 as pb
 from service.rpc.generated.mintmark.v1 import image_generation_pb2_grpc as pb_grpc
 from service.rpc.request_identity import request_id_of_call
-from service.rpc.uploads import UploadSlots
 from service.telemetry.metric_table import ADMISSION_REFUSALS, VERIFICATIONS
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ class ImageGenerationServicer(pb_grpc.ImageGenerationServicer):
 
     def __init__(self, environment: RpcEnvironment) -> None:
         self._environment = environment
-        self._uploads = UploadSlots(environment.max_pending_uploads)
 
     async def Generate(  # noqa: N802 - the method's name in the proto
         self, request: pb.GenerateRequest, context: Context
@@ -76,7 +74,7 @@ class ImageGenerationServicer(pb_grpc.ImageGenerationServicer):
         refuse_unknown_fields(request)
         if not request.image:
             raise InvalidRequest("'image' is required.", param="image")
-        with self._uploads.slot():
+        with self._environment.uploads.slot():
             report = await asyncio.get_running_loop().run_in_executor(
                 dependencies.verify_pool,
                 copy_context().run,
@@ -126,7 +124,7 @@ class ImageGenerationServicer(pb_grpc.ImageGenerationServicer):
         """Return the pictures of an edit, decoded in the pool."""
         if len(request.image) != 1:  # before any of them is decoded
             raise InvalidRequest("An edit takes exactly one image.", param="image")
-        with self._uploads.slot():
+        with self._environment.uploads.slot():
             return await asyncio.get_running_loop().run_in_executor(
                 dependencies.verify_pool,
                 decode_edit,

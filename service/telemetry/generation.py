@@ -9,7 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from service.domain.stream import Completed, FinishedImage
-from service.errors import Cancelled, Draining, QueueFull, RateLimited, ServiceError
+from service.errors import (
+    Cancelled,
+    Draining,
+    QueueFull,
+    RateLimited,
+    ServiceError,
+    SignerNotReady,
+)
 from service.telemetry.metric_table import (
     ADMISSION_REFUSALS,
     IMAGES,
@@ -123,7 +130,7 @@ class CountedGeneration:
             raise
         except ServiceError as error:
             self._metrics.count(REQUESTS, model_id, error.code)
-            if isinstance(error, QueueFull | Draining | RateLimited):
+            if isinstance(error, QueueFull | Draining | RateLimited | SignerNotReady):
                 self._metrics.count(ADMISSION_REFUSALS, error.code)
             raise
 

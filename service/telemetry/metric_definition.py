@@ -14,7 +14,7 @@ class MetricDefinition:
 
     `name`: the name of the time series; a counter's ends in `_total`. `buckets`: upper bounds of
     a histogram, ascending, in the unit of the name; empty for the other types. `is_optional`: not
-    exposed before it has a value, because not every machine can tell one.
+    exposed before it has a value, because not every machine can tell one, or not from the start.
     """
 
     name: str

@@ -235,7 +235,8 @@ READY = MetricDefinition(
 SIGNER_EXPIRY_SECONDS = MetricDefinition(
     "mintmark_signer_expiry_seconds",
     "gauge",
-    "Seconds until the signing certificate expires; negative when it has.",
+    "Seconds until the signing certificate expires; negative when it has, absent until it is read.",
+    is_optional=True,
 )
 BUILD_INFO = MetricDefinition(
     "mintmark_build_info",

@@ -53,6 +53,7 @@ PROMISES = {
     "internal_error": Promise(500, "INTERNAL"),
     "invalid_request": Promise(400, "INVALID_ARGUMENT", openai.BadRequestError),
     "ledger_failed": Promise(500, "INTERNAL"),
+    "ledger_unavailable": Promise(503, "UNAVAILABLE", is_retryable=True),
     "method_not_allowed": Promise(405, "UNIMPLEMENTED", openai.APIStatusError),
     "model_not_found": Promise(404, "NOT_FOUND", openai.NotFoundError),
     "model_not_ready": Promise(503, "UNAVAILABLE", is_retryable=True),

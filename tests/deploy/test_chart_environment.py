@@ -113,3 +113,13 @@ def test_threads_follow_the_requested_cpus():
 def test_further_variables_are_passed_on():
     environment = plain_environment(container(manifests("everything")))
     assert environment["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+def test_a_development_authority_beside_a_database_is_allowed_to_one_replica_only():
+    allowance = "MINTMARK_PROVENANCE__ALLOW_DEVELOPMENT_CA_ON_POSTGRESQL"
+    alone = ("profile=development", "access.allowOpen=true")
+    with_database = (*alone, "ledger.existingSecret=d")
+    assert plain_environment(container(render(*with_database)))[allowance] == "true"
+    assert allowance not in plain_environment(container(render(*alone)))
+    signed = (*with_database, "signing.existingSecret=s")
+    assert allowance not in plain_environment(container(render(*signed)))

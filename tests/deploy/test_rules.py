@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from service.cli.main import cli
-from service.reference import error_classes
+from service.reference import error_classes, metrics_page
 from tests.deploy.conftest import CERTIFICATE_DAYS
 from tests.deploy.kit import tool
 from tests.deploy.monitoring_kit import RULES, RULES_TESTS, RUNBOOK, alerts, rules
@@ -112,6 +112,13 @@ def test_thresholds_are_read_by_rules_and_defined_once():
     for rule in rules():
         read |= set(re.findall(r"mintmark:threshold:\w+", rule["expr"]))
     assert sorted(names) == sorted(read)
+
+
+def test_the_documentation_names_the_same_days_of_the_certificate():
+    (sentence,) = re.findall(r"warn at (\d+) days and wake somebody at (\d+)", metrics_page())
+    exprs = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
+    for level, days in zip(("warning", "critical"), sentence, strict=True):
+        assert exprs[f"mintmark:threshold:signer_{level}_seconds"] == f"vector({days} * 86400)"
 
 
 def test_exactly_the_errors_of_callers_are_no_failures():

@@ -47,18 +47,23 @@ def metrics(server: Server) -> dict[str, float]:
     return {series: float(value) for series, _, value in pairs}
 
 
+def total(values: dict[str, float], start: str) -> float:
+    """Return the sum of all series whose name with labels begins with `start`."""
+    return sum(value for name, value in values.items() if name.startswith(start))
+
+
 def take(server: Server) -> Footprint:
     """Look at a server that this process has no connection to."""
     values = metrics(server)
     worker = Path(f"/proc/{server.worker_pid()}")
-    handed_out = sum(value for name, value in values.items() if name.startswith("mintmark_images_"))
+    handed_out = total(values, "mintmark_images_")
     return Footprint(
         threads=len(list((worker / "task").iterdir())),
         descriptors=_descriptors(worker),
         files=_files(server),
         gauges=tuple(values.get(name, 0.0) for name in GAUGES),
         unaccounted_outputs=_recorded(server) - int(handed_out),
-        steps=values.get("mintmark_step_seconds_count", 0.0),
+        steps=total(values, "mintmark_step_seconds_count{"),
     )
 
 

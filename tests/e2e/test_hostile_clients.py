@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.e2e.doors import IMAGES, Doors, Wanted
-from tests.e2e.footprint import metrics, nothing_is_left
+from tests.e2e.footprint import metrics, nothing_is_left, total
 from tests.e2e.raw_http import connected, post
 from tests.e2e.server import Server, run_server
 from tests.e2e.storm import Storm
@@ -258,5 +258,7 @@ async def check_every_slot_is_free(doors: Doors) -> None:
 
 def full_steps(server: Server) -> float:
     buckets = metrics(server)
-    at_most = {edge: buckets[f'mintmark_batch_rows_bucket{{le="{edge}"}}'] for edge in (12.0, 16.0)}
-    return at_most[16.0] - at_most[12.0]
+    up_to_16, up_to_12 = (
+        total(buckets, f'mintmark_batch_rows_bucket{{le="{edge}"') for edge in (16.0, 12.0)
+    )
+    return up_to_16 - up_to_12

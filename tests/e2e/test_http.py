@@ -54,14 +54,16 @@ def test_the_shells_own_pages_are_not_served(server, path):
 
 
 def test_a_picture_is_generated_verified_and_counted(server):
-    before = metric(server, "mintmark_step_seconds_count")
-    body = {"prompt": "a red apple", "num_inference_steps": 3, "n": 2}
+    model = httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"]
+    steps = f'mintmark_step_seconds_count{{model="{model}",size="64x64"}}'
+    before = metric(server, steps)
+    body = {"prompt": "a red apple", "num_inference_steps": 3, "n": 2, "size": "64x64"}
     answer = httpx.post(f"{server.url}{IMAGES}", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
-    model = answer.json()["model"]
+    assert answer.json()["model"] == model
     assert metric(server, f'mintmark_images_total{{format="png",model="{model}"}}') == 2
     assert metric(server, f'mintmark_requests_total{{model="{model}",outcome="done"}}') == 1
-    assert metric(server, "mintmark_step_seconds_count") > before
+    assert metric(server, steps) > before
     assert metric(server, "mintmark_ready") == 1
     assert metric(server, "process_resident_memory_bytes") > 0
 

@@ -15,10 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.families.toy import ToyModel
 from service.bootstrap import Application
+from service.database.watch import DatabaseWatch
 from service.domain.identity import Deadline, RequestId
 from service.engine.client import Ticket
 from service.engine.options import EngineOptions
-from service.health import QueueGate, WorkerHealth
+from service.errors import LedgerFailed
+from service.health import QueueGate, SignerGate, WorkerHealth
 from service.lifecycle import Lifecycle, State
 from service.oip.generated import open_inference_grpc_pb2 as oip_pb
 from service.oip.generated import open_inference_grpc_pb2_grpc as oip_grpc
@@ -41,6 +43,8 @@ class Worker:
     def __init__(self, model: ToyModel, startup_budget_s: float = 60.0) -> None:
         self.engine = ThreadedEngine(model, OPTIONS)
         self.signer_left_s = YEAR_S
+        self.database_is_there = True
+        self.ledger = DatabaseWatch(self._check_database, interval_s=0.01)
         self.may_load = threading.Event()
         self.may_load.set()
         self.has_given_up = asyncio.Event()
@@ -54,11 +58,16 @@ class Worker:
             startup_budget_s=startup_budget_s,
         )
 
+    def _check_database(self) -> None:
+        if not self.database_is_there:
+            raise LedgerFailed("away")
+
     def _build(self) -> Application:
         assert self.may_load.wait(30)
         engine = self.engine
         gate = QueueGate(lambda: engine.queue.depth, OPTIONS.max_queued_images)
-        health = WorkerHealth(engine.loop, gate, lambda: self.signer_left_s, 300.0)
+        signer = SignerGate(lambda: self.signer_left_s, 300.0)
+        health = WorkerHealth(engine.loop, gate, [signer.refusal, self.ledger.refusal])
         dependencies = RestDependencies(
             generate=FakeGeneration(),
             models={"toy": engine.model.spec},
@@ -69,6 +78,8 @@ class Worker:
         )
         engine.loop.start()
         resources = ExitStack()
+        self.ledger.start()
+        resources.callback(self.ledger.stop)
         resources.callback(engine.loop.stop, 0.1)
         return Application(dependencies, health, engine.client, resources)
 
@@ -205,6 +216,17 @@ async def test_a_certificate_that_has_ended_makes_the_worker_unready():
         worker.signer_left_s = -1.0
         assert await worker.reason("/readyz") == "The signing certificate has expired."
         worker.signer_left_s = YEAR_S
+        await worker.all_tell(live=True, ready=True)
+
+
+async def test_a_database_that_is_away_makes_the_worker_unready():
+    worker = Worker(ToyModel())
+    async with worker.running():
+        await worker.all_tell(live=True, ready=True)
+        worker.database_is_there = False
+        await worker.all_tell(live=True, ready=False)
+        assert await worker.reason("/readyz") == "The ledger's database does not answer."
+        worker.database_is_there = True
         await worker.all_tell(live=True, ready=True)
 
 

@@ -23,6 +23,7 @@ from service.errors import (
     DeadlineExceeded,
     InvalidRequest,
     ModelNotFound,
+    SignerNotReady,
     SigningFailed,
 )
 from service.generation import GenerateImages
@@ -70,12 +71,14 @@ class Bench:
     def __init__(self, engine: ThreadedEngine, pool: ThreadPoolExecutor) -> None:
         self.engine = engine
         self.marker = StampingMarker()
+        self.refusal: SignerNotReady | None = None
         self.generate = GenerateImages(
             {engine.model.spec.model_id: engine.model},
             engine.client,
             self.marker,
             pool,
             time.monotonic,
+            lambda: self.refusal,
         )
 
     async def __call__(self, request=None, *, request_id=MINE, timeout_s=30.0):
@@ -98,6 +101,32 @@ async def running(model=None):
                 yield bench
             finally:
                 bench.marker.gate.set()
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_refusal_comes_before_any_work(is_streamed):
+    async with running() as bench:
+        bench.refusal = SignerNotReady("expired")
+        with pytest.raises(SignerNotReady):
+            await (anext(bench.stream()) if is_streamed else bench())
+        assert bench.engine.queue.depth == 0
+        assert bench.generate.progress(MINE) is None
+        assert bench.marker.requests == []
+        bench.refusal = None
+        assert (await bench()).images
+
+
+async def test_what_was_taken_before_a_refusal_is_decided_by_its_own_marks():
+    async with running() as bench:
+        bench.marker.gate.clear()
+        taken = asyncio.create_task(bench())
+        while not bench.marker.requests:
+            await asyncio.sleep(0.01)
+        bench.refusal = SignerNotReady("expired")
+        bench.marker.error = SigningFailed("expired")
+        bench.marker.gate.set()
+        with pytest.raises(SigningFailed):
+            await taken
 
 
 async def test_every_image_is_marked_and_kept_in_order():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.engine.watchdog import Stall
-from service.errors import QueueFull, SignerNotReady
-from service.health import QueueGate, WorkerHealth
+from service.errors import LedgerUnavailable, QueueFull, SignerNotReady
+from service.health import QueueGate, SignerGate, WorkerHealth
 
 HOUR_S = 3600.0
 
@@ -28,7 +28,9 @@ class Bench:
         self.depth = 0
         self.signer_left_s = HOUR_S
         gate = QueueGate(lambda: self.depth, max_images=8)
-        self.health = WorkerHealth(self.engine, gate, lambda: self.signer_left_s, 300.0)
+        self.ledger: LedgerUnavailable | None = None
+        signer = SignerGate(lambda: self.signer_left_s, 300.0)
+        self.health = WorkerHealth(self.engine, gate, [signer.refusal, lambda: self.ledger])
 
 
 @pytest.fixture
@@ -64,6 +66,12 @@ def test_a_certificate_that_ends_before_a_request_could_makes_unready(bench, lef
     reason = bench.health.why_not_ready()
     assert isinstance(reason, SignerNotReady)
     assert message in reason.message
+    assert bench.health.why_not_live() is None
+
+
+def test_a_database_that_is_away_makes_unready_and_keeps_alive(bench):
+    bench.ledger = LedgerUnavailable("away")
+    assert bench.health.why_not_ready() is bench.ledger
     assert bench.health.why_not_live() is None
 
 

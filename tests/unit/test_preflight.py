@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
 
 import pytest
 from pydantic import SecretStr
@@ -12,6 +13,7 @@ from service.config import ServerOptions, Settings
 from service.database.options import LedgerOptions
 from service.errors import ConfigurationError
 from service.preflight import check_settings
+from service.provenance.keys import check_key_is_shared
 from service.provenance.options import ProvenanceOptions
 from service.rpc.options import RpcOptions
 from tests.models_kit import make_hollow_folder
@@ -71,6 +73,24 @@ def test_an_address_that_is_not_ours_is_named(settings):
 def test_what_cannot_be_loaded_is_named(settings, section, options, said):
     with pytest.raises(ConfigurationError, match=said):
         check_settings(settings.model_copy(update={section: options}))
+
+
+POSTGRESQL_IS_SHARED = "CERTIFICATE_CHAIN_PATH must be set with a PostgreSQL ledger"
+
+
+@pytest.mark.parametrize(
+    ("options", "has_shared_ledger", "is_refused"),
+    [
+        (ProvenanceOptions(), True, True),
+        (ProvenanceOptions(), False, False),
+        (ProvenanceOptions(allow_development_ca_on_postgresql=True), True, False),
+        (ProvenanceOptions(certificate_chain_path="c.pem", private_key_path="k.pem"), True, False),
+    ],
+)
+def test_replicas_share_a_ledger_only_with_a_key(options, has_shared_ledger, is_refused):
+    refused = pytest.raises(ConfigurationError, match=POSTGRESQL_IS_SHARED)
+    with refused if is_refused else nullcontext():
+        check_key_is_shared(options, has_shared_ledger=has_shared_ledger)
 
 
 def test_every_further_model_is_checked(settings, tmp_path):

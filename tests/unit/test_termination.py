@@ -54,13 +54,20 @@ async def test_connections_are_accepted_for_a_while_then_refused(stops, listener
 
 
 async def test_a_second_signal_does_not_wait(stops, listener):
-    Termination(lambda: None, 60.0, listener.fileno()).install()
+    refusals: list[str] = []
+
+    def refuse_calls() -> None:
+        refusals.append("calls")
+
+    termination = Termination(lambda: None, 60.0, listener.fileno(), refuse_calls=refuse_calls)
+    termination.install()
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0.01)
-    assert stops == []
+    assert stops == refusals == []
     os.kill(os.getpid(), signal.SIGTERM)
     await until(lambda: stops)
     assert not accepts(listener)
+    assert refusals == ["calls"]
 
 
 async def test_without_a_known_listener_the_server_still_stops(stops):

@@ -9,10 +9,17 @@ import time
 import pytest
 from pydantic import SecretStr
 
+from service.access.control import open_access
+from service.bootstrap import build_application
+from service.config import ServerOptions, Settings
 from service.database.database import Database
 from service.database.options import LedgerOptions
 from service.database.upkeep import migrate_ledger
 from service.errors import ConfigurationError
+from service.preflight import check_settings
+from service.provenance.options import ProvenanceOptions
+from service.telemetry.metrics import Metrics
+from tests.e2e.server import free_ports
 from tests.postgres_kit import PASSWORD, USER
 
 
@@ -127,3 +134,22 @@ def test_a_file_that_is_no_database(tmp_path):
 def test_a_folder_that_is_not_there(tmp_path):
     said = refusal(f"sqlite:///{tmp_path}/nowhere/x.db", tmp_path)
     assert said.endswith("cannot be used: the file cannot be opened or made.")
+
+
+def test_a_development_ca_beside_a_shared_ledger_is_refused_at_the_start(postgres, name, tmp_path):
+    http_port, grpc_port = free_ports(2)
+    server = ServerOptions(state_dir=tmp_path, http_port=http_port, grpc_port=grpc_port)
+    settings = Settings(server=server, ledger=postgres.options(name))
+    with pytest.raises(ConfigurationError) as caught:
+        check_settings(settings)
+    assert str(caught.value) == (
+        "MINTMARK_PROVENANCE__CERTIFICATE_CHAIN_PATH must be set with a PostgreSQL ledger: "
+        "replicas that each sign with a development CA of their own would not trust each other's "
+        "pictures; with a single replica, set "
+        "MINTMARK_PROVENANCE__ALLOW_DEVELOPMENT_CA_ON_POSTGRESQL=true."
+    )
+    assert not (tmp_path / "development-ca").exists()
+    with pytest.raises(ConfigurationError, match="with a PostgreSQL ledger"):
+        build_application(settings, Metrics("test"), open_access())
+    alone = ProvenanceOptions(allow_development_ca_on_postgresql=True)
+    check_settings(settings.model_copy(update={"provenance": alone}))

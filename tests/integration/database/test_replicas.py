@@ -174,7 +174,8 @@ async def test_a_database_that_does_not_answer_lets_nothing_begin(replicas, post
         failed = await client.post(IMAGES, json=BODY, headers=KEY)
         postgres.execute("ALTER TABLE away RENAME TO answers", name)
         again = await client.post(IMAGES, json=BODY, headers=KEY)
-    assert (failed.status_code, failed.json()["error"]["code"]) == (500, "ledger_failed")
+    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "ledger_unavailable")
+    assert int(failed.headers["retry-after"]) > 0
     assert again.status_code == 200
     assert drawn(replicas) == [1, 0]
 

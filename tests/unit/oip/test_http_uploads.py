@@ -17,6 +17,7 @@ from tests.oip_kit import (
     raw_tensor,
     tensor,
 )
+from tests.rest_kit import EDITS
 from tests.rpc_kit import mask_png, png
 
 
@@ -108,6 +109,24 @@ async def test_large_bodies_wait_outside_when_there_are_enough(bench):
         assert (await first).status_code == 400
     assert (second.status_code, second.json()["code"]) == (503, "queue_full")
     assert small.status_code == 200
+
+
+async def test_uploads_of_both_apis_count_together(bench):
+    bench.options = RestOptions(max_held_upload_bytes=1024)
+    bench.generate.hold = asyncio.Event()
+    form = {"image": ("a.png", png() + b"\0" * 2000)}
+
+    async def large():
+        yield b"{"
+
+    async with bench.client() as client:
+        edit = asyncio.create_task(client.post(EDITS, files=form, data={"prompt": "x"}))
+        await bench.generate.started.wait()
+        refused = await client.post(INFER, content=large())
+        bench.generate.hold.set()
+        assert (await edit).status_code == 200
+        assert (await client.post(INFER, content=large())).status_code == 400  # there is room
+    assert (refused.status_code, refused.json()["code"]) == (503, "queue_full")
 
 
 async def test_a_bad_mask_is_refused_as_the_mask(bench):

@@ -13,6 +13,7 @@ from models.families.toy import toy_spec
 from service.errors import QueueFull
 from service.intake import LimitsOptions
 from service.oip.generated import open_inference_grpc_pb2 as pb
+from service.rpc.generated.mintmark.v1 import image_generation_pb2 as own_pb
 from tests.oip_kit import raw_bytes
 from tests.oip_rpc_kit import oip_rpc_bench, oip_stub, prompts, raw, typed
 from tests.rpc_kit import mask_png, png, refused
@@ -260,6 +261,22 @@ async def test_the_deadline_is_the_shortest_of_all(bench, stub):
     )
     for deadline, within_s in zip(bench.generate.deadlines, (30, 7, 2), strict=True):
         assert before_s + within_s - 0.5 <= deadline.at_s <= loop.time() + within_s + 0.5
+
+
+async def test_uploads_of_both_services_count_together(bench, stub):
+    bench.verifier.may_finish.clear()
+    edit = request(prompts(b"x"), typed("INIT_IMAGE", "BYTES", bytes_contents=[png()]))
+    async with bench.stub() as own:
+        waiting = [own.Verify(own_pb.VerifyRequest(image=b"x")) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while len(bench.verifier.contents) < 2:
+                await asyncio.sleep(0.01)
+        refusal = await refused(stub.ModelInfer(edit))
+        await stub.ModelInfer(request(prompts(b"x")))  # takes no slot
+        bench.verifier.may_finish.set()
+        await asyncio.gather(*waiting)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "queue_full")
+    await stub.ModelInfer(edit)
 
 
 async def test_uploads_beyond_the_limits_are_refused():

@@ -17,6 +17,7 @@ from service.rest.idempotency import Idempotency, IdempotentRequests
 from tests.access_kit import APP_KEY, OTHER_KEY, bearer, keyed_access, make_entry
 from tests.factories import FakeClock
 from tests.fakes import FakeGeneration
+from tests.oip_kit import INFER, PROMPT, binary_request, raw_tensor
 from tests.rest_kit import IMAGES
 
 BODY = {"prompt": "x", "seed": 1}
@@ -350,6 +351,39 @@ def test_a_form_may_ask_for_a_stream():
 def test_what_cannot_be_read_is_compared_as_bytes(kind, body):
     assert fingerprint("/p", kind, [body]) == fingerprint("/p", kind, [body])
     assert fingerprint("/p", kind, [body]) != fingerprint("/p", kind, [body, b" "])
+
+
+def test_json_too_long_to_be_read_is_compared_as_bytes():
+    text, spaced = b'{"a":1,"stream":true}', b'{"a": 1, "stream":true}'
+
+    def found(*body: bytes, max_json_bytes: int):
+        return fingerprint("/p", "application/json", body, max_json_bytes)
+
+    limit = len(spaced)
+    assert found(text, max_json_bytes=limit) == found(spaced, max_json_bytes=limit)
+    assert found(text, max_json_bytes=limit).wants_stream
+    limit = len(text) - 1
+    whole = found(text, max_json_bytes=limit)
+    assert found(text[:3], text[3:9], text[9:], max_json_bytes=limit) == whole
+    assert found(spaced, max_json_bytes=limit) != whole
+    assert not whole.wants_stream
+
+
+async def test_an_infer_request_longer_than_json_may_be_is_compared_as_bytes(bench):
+    bench.limits = bench.limits.model_copy(update={"max_body_bytes": 1024})
+    # Seeds of blanks: as JSON, which is how long bodies must not be read, both were the same.
+    seeds = [blank * 8 for blank in (b" ", b"\n")]
+    inputs = [PROMPT, raw_tensor("SEED", "INT64", 1, seeds[0])]
+    request = binary_request({"inputs": inputs, "id": "i" * 700})
+    length = len(request["content"])
+    assert length <= 1024 < length + 400
+    request = binary_request({"inputs": inputs, "id": "i" * (700 + 1024 - length)})
+    request["headers"] |= {**KEY, "Content-Type": "application/json"}
+    json_part = request.pop("content")
+    async with bench.client() as client:
+        answers = [await client.post(INFER, content=json_part + seed, **request) for seed in seeds]
+    assert len(json_part) == 1024
+    assert [answer.status_code for answer in answers] == [200, 409]
 
 
 @pytest.mark.parametrize("depth", [100, 480, 980, 20_000])

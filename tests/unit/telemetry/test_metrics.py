@@ -24,7 +24,7 @@ from service.domain.events import (
 )
 from service.domain.identity import Deadline, RequestId
 from service.domain.stream import Accepted, Completed, FinishedImage, PartialImage, StepsTaken
-from service.errors import Cancelled, QueueFull, SigningFailed
+from service.errors import Cancelled, QueueFull, SignerNotReady, SigningFailed
 from service.telemetry.generation import CountedGeneration
 from service.telemetry.metric_table import (
     BATCH_ROWS,
@@ -32,6 +32,7 @@ from service.telemetry.metric_table import (
     QUEUE_DEPTH,
     READY,
     REQUESTS,
+    SIGNER_EXPIRY_SECONDS,
 )
 from service.telemetry.metrics import Metrics
 from service.telemetry.observer import MetricsObserver, Observers
@@ -66,6 +67,13 @@ def test_a_followed_gauge_is_read_at_every_scrape():
     metrics.follow(READY, lambda: next(readings))
     assert values(metrics)["mintmark_ready"] == 1
     assert values(metrics)["mintmark_ready"] == 0
+
+
+def test_the_signer_says_nothing_before_its_certificate_has_been_read():
+    metrics = Metrics("a")
+    assert "mintmark_signer_expiry_seconds" not in metrics.exposition().decode()
+    metrics.follow(SIGNER_EXPIRY_SECONDS, lambda: -5.0)
+    assert values(metrics)["mintmark_signer_expiry_seconds"] == -5
 
 
 def test_no_series_says_when_another_was_created():
@@ -206,7 +214,12 @@ async def test_pictures_and_pixels_are_counted_by_model_and_format():
 
 @pytest.mark.parametrize(
     ("error", "is_refusal"),
-    [(QueueFull("Full."), True), (SigningFailed("No."), False), (Cancelled("Gone."), False)],
+    [
+        (QueueFull("Full."), True),
+        (SignerNotReady("Expired."), True),
+        (SigningFailed("No."), False),
+        (Cancelled("Gone."), False),
+    ],
 )
 async def test_failures_are_counted_by_their_code(error, is_refusal):
     metrics = Metrics("a")

@@ -50,6 +50,9 @@
 {{- $_ := set $e "MINTMARK_PROVENANCE__CERTIFICATE_CHAIN_PATH" "/run/mintmark/signing/chain.pem" -}}
 {{- $_ := set $e "MINTMARK_PROVENANCE__PRIVATE_KEY_PATH" "/run/mintmark/signing/key.pem" -}}
 {{- $_ := set $e "MINTMARK_PROVENANCE__TRUST_ANCHORS_PATH" "/run/mintmark/signing/trust-anchors.pem" -}}
+{{- else if $v.ledger.existingSecret -}}
+{{- /* One replica, and development or an explicit wish: anything else has been refused. */ -}}
+{{- $_ := set $e "MINTMARK_PROVENANCE__ALLOW_DEVELOPMENT_CA_ON_POSTGRESQL" "true" -}}
 {{- end -}}
 {{- if $v.access.existingSecret -}}
 {{- $_ := set $e "MINTMARK_ACCESS__KEYS_FILE" (printf "/run/mintmark/access/%s" $v.access.key) -}}
