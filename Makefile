@@ -8,11 +8,11 @@ PORT ?= 3000
 GRPC_PORT ?= 3001
 LOCKS := deploy/locks
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := service models loadtests tests examples deploy/verify deploy/dashboards
+SOURCES := service models loadtests tests examples deploy/verify deploy/image deploy/dashboards
 
 .PHONY: help serve test check install fmt lint types imports coverage e2e test-property fuzz-api bento export \
-	bench bench-front bench-watermark loadtest storm contact-sheet train-data train evaluate-model release-model proto docs lock \
-	tools verify-deploy clean
+	bench bench-front bench-peers bench-watermark loadtest storm chaos contact-sheet train-data train evaluate-model release-model proto docs lock \
+	tools verify-deploy verify-image clean
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ tools: $(VENV)/.tools/.complete ## Fetch helm, kubectl, trivy and Prometheus' pr
 verify-deploy: tools ## Chart, KServe manifests, rules and dashboards, without a cluster
 	$(BIN)/pytest tests/deploy --durations=10
 
+# Needs podman, and mmdebstrap unless IMAGE="--base docker.io/library/python@sha256:..." names a base.
+verify-image: tools ## Build the image without a Docker engine, run it read-only, say size and memory
+	$(BIN)/python -m deploy.verify.image $(IMAGE)
+
 test-property: $(VENV)/.dev ## Property tests only
 	$(BIN)/pytest -m property
 
@@ -75,6 +79,10 @@ fuzz-api: $(VENV)/.dev ## Ten thousand new requests against the OpenAPI document
 
 storm: $(VENV)/.dev ## A thousand clients that leave at random moments (CI: two hundred)
 	HOSTILE_DISCONNECTS=1000 $(BIN)/pytest tests/e2e/test_hostile_clients.py --timeout 900
+
+# CHAOS="--quick worker-killed" plays one scenario, briefly; docs/chaos.md.
+chaos: $(VENV)/.dev ## Break things under a running server and hold it to its promises (some minutes)
+	$(BIN)/python -m loadtests.chaos $(CHAOS)
 
 export: $(VENV)/.dev ## Make the embedded model's ONNX graphs again, with a parity check
 	$(BIN)/mintmark export models/embedded
@@ -87,6 +95,13 @@ bench: $(VENV)/.dev ## CPU seconds per image: this engine beside stock diffusers
 
 bench-front: $(VENV)/.dev ## What HTTP and gRPC cost beside the bare engine and plain echoes (some minutes)
 	$(BIN)/python -m loadtests.bench_front $(BENCH)
+
+$(VENV)/.peers: $(VENV)/.dev pyproject.toml
+	$(PIP) install --quiet --require-virtualenv --constraint $(LOCKS)/dev.txt --editable '.[peers]'
+	@touch $@
+
+bench-peers: $(VENV)/.peers ## Beside LitServe, BentoML batching and plain FastAPI (an hour; PEERS=--quick: a minute)
+	$(BIN)/python -m loadtests.peers $(PEERS)
 
 bench-watermark: $(VENV)/.dev ## Robustness of the watermark per size and attack
 	$(BIN)/python -m loadtests.watermark_robustness
