@@ -149,7 +149,9 @@ def build_application(settings: Settings, metrics: Metrics, access: AccessContro
         client = EngineClient(models, queue, loop, engine_observer, time.monotonic)
         marking_pool = _pool("marking", settings.server.marking_threads, stack)
         material = provenance.material
-        signer = SignerGate(material.seconds_left, settings.engine.request_timeout_s)
+        signer = SignerGate(
+            material.seconds_left, material.seconds_to_wait, settings.engine.request_timeout_s
+        )
         generate = GenerateImages(
             models, client, provenance.marker, marking_pool, time.monotonic, signer.refusal
         )

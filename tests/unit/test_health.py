@@ -27,9 +27,10 @@ class Bench:
         self.engine = FakeEngine()
         self.depth = 0
         self.signer_left_s = HOUR_S
+        self.signer_wait_s = -HOUR_S
         gate = QueueGate(lambda: self.depth, max_images=8)
         self.ledger: LedgerUnavailable | None = None
-        signer = SignerGate(lambda: self.signer_left_s, 300.0)
+        signer = SignerGate(lambda: self.signer_left_s, lambda: self.signer_wait_s, 300.0)
         self.health = WorkerHealth(self.engine, gate, [signer.refusal, lambda: self.ledger])
 
 
@@ -67,6 +68,13 @@ def test_a_certificate_that_ends_before_a_request_could_makes_unready(bench, lef
     assert isinstance(reason, SignerNotReady)
     assert message in reason.message
     assert bench.health.why_not_live() is None
+
+
+def test_a_certificate_that_has_not_begun_makes_unready(bench):
+    bench.signer_wait_s = 60.0
+    reason = bench.health.why_not_ready()
+    assert isinstance(reason, SignerNotReady)
+    assert "begins in 60 s" in reason.message
 
 
 def test_a_database_that_is_away_makes_unready_and_keeps_alive(bench):

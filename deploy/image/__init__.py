@@ -1,0 +1,1 @@
+"""What turns a Bento into an image: the Dockerfile's template and the programs it uses."""

@@ -1,0 +1,1 @@
+"""Mintmark beside other servers of the same pipeline: same weights, arrivals and machine."""

@@ -1,0 +1,1 @@
+"""The peers: each a small server, written as its framework's documentation has it."""
