@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
 GRPC_PORT ?= 3001
+# Processes that run tests side by side.
+JOBS ?= 2
 LOCKS := deploy/locks
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := service models loadtests tests examples deploy/verify deploy/image deploy/dashboards
@@ -33,7 +35,7 @@ install: $(VENV)/.dev ## Make .venv with everything a developer needs
 serve: $(VENV)/.runtime ## Set everything up and serve the embedded model (PORT=3000 GRPC_PORT=3001)
 	MINTMARK_SERVER__HTTP_PORT=$(PORT) MINTMARK_SERVER__GRPC_PORT=$(GRPC_PORT) $(BIN)/mintmark serve
 
-test: check coverage e2e ## Install what is needed and run what CI runs
+test: check coverage e2e verify-deploy ## Install what is needed and run what CI runs
 
 check: lint types imports ## Everything that needs no test run
 
@@ -52,7 +54,7 @@ imports: $(VENV)/.dev ## The dependency rules between packages
 	$(BIN)/lint-imports
 
 coverage: $(VENV)/.dev ## All tests but the end-to-end ones, with branch coverage
-	$(BIN)/pytest -m "not e2e and not gpu and not deploy" --cov --cov-report=term --durations=10
+	$(BIN)/pytest -m "not e2e and not gpu and not deploy" -n $(JOBS) --dist loadfile --cov --cov-report=term --durations=10
 
 e2e: $(VENV)/.dev ## End-to-end tests against a real server
 	$(BIN)/pytest -m "e2e" --durations=10
