@@ -7,12 +7,9 @@ import io
 from collections.abc import Iterator
 
 import pytest
+import torch
 from PIL import Image
 from starlette.testclient import TestClient
-
-pytest.importorskip("fastapi", reason="the extra 'peers' is not installed")
-
-import torch
 
 from loadtests.peers.servers.plain import build_app
 from loadtests.peers.servers.stock_pipeline import StockPipeline
