@@ -4,15 +4,18 @@
 # source: mintmark/v1/image_generation.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "mintmark/v1/image_generation.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'mintmark/v1/image_generation.proto'
 )
 # @@protoc_insertion_point(imports)
 
@@ -24,77 +27,75 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n"mintmark/v1/image_generation.proto\x12\x0bmintmark.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto"\xfc\x03\n\x0fGenerateRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\x05model\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fnegative_prompt\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x01n\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12$\n\x04size\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.SizeH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x04\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x05\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x16\n\tscheduler\x18\t \x01(\tH\x07\x88\x01\x01\x12\x30\n\routput_format\x18\n \x01(\x0e\x32\x19.mintmark.v1.OutputFormat\x12\x1f\n\x12output_compression\x18\x0b \x01(\x05H\x08\x88\x01\x01\x12\x1b\n\x0epartial_images\x18\x0c \x01(\x05H\t\x88\x01\x01\x42\x08\n\x06_modelB\x12\n\x10_negative_promptB\x04\n\x02_nB\x07\n\x05_sizeB\x07\n\x05_seedB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleB\x0c\n\n_schedulerB\x15\n\x13_output_compressionB\x11\n\x0f_partial_images"\xc7\x04\n\x0b\x45\x64itRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\x05model\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fnegative_prompt\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x01n\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12$\n\x04size\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.SizeH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x04\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x05\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x16\n\tscheduler\x18\t \x01(\tH\x07\x88\x01\x01\x12\x30\n\routput_format\x18\n \x01(\x0e\x32\x19.mintmark.v1.OutputFormat\x12\x1f\n\x12output_compression\x18\x0b \x01(\x05H\x08\x88\x01\x01\x12\x1b\n\x0epartial_images\x18\x0c \x01(\x05H\t\x88\x01\x01\x12\r\n\x05image\x18\r \x03(\x0c\x12\x11\n\x04mask\x18\x0e \x01(\x0cH\n\x88\x01\x01\x12\x15\n\x08strength\x18\x0f \x01(\x01H\x0b\x88\x01\x01\x42\x08\n\x06_modelB\x12\n\x10_negative_promptB\x04\n\x02_nB\x07\n\x05_sizeB\x07\n\x05_seedB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleB\x0c\n\n_schedulerB\x15\n\x13_output_compressionB\x11\n\x0f_partial_imagesB\x07\n\x05_maskB\x0b\n\t_strength"\xea\x01\n\x10GenerateResponse\x12)\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x15.mintmark.v1.AcceptedH\x00\x12)\n\x08progress\x18\x02 \x01(\x0b\x32\x15.mintmark.v1.ProgressH\x00\x12\'\n\x07preview\x18\x03 \x01(\x0b\x32\x14.mintmark.v1.PreviewH\x00\x12+\n\x05image\x18\x04 \x01(\x0b\x32\x1a.mintmark.v1.FinishedImageH\x00\x12!\n\x04\x64one\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.DoneH\x00\x42\x07\n\x05\x65vent"\xe6\x01\n\x0c\x45\x64itResponse\x12)\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x15.mintmark.v1.AcceptedH\x00\x12)\n\x08progress\x18\x02 \x01(\x0b\x32\x15.mintmark.v1.ProgressH\x00\x12\'\n\x07preview\x18\x03 \x01(\x0b\x32\x14.mintmark.v1.PreviewH\x00\x12+\n\x05image\x18\x04 \x01(\x0b\x32\x1a.mintmark.v1.FinishedImageH\x00\x12!\n\x04\x64one\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.DoneH\x00\x42\x07\n\x05\x65vent"i\n\x08\x41\x63\x63\x65pted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x16\n\x0equeue_position\x18\x02 \x01(\x05\x12\x31\n\x0e\x65stimated_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration"3\n\x08Progress\x12\x12\n\nsteps_done\x18\x01 \x01(\x05\x12\x13\n\x0bsteps_total\x18\x02 \x01(\x05"X\n\x07Preview\x12\x13\n\x0bimage_index\x18\x01 \x01(\x05\x12\x15\n\rpartial_index\x18\x02 \x01(\x05\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.mintmark.v1.Image"G\n\rFinishedImage\x12\x13\n\x0bimage_index\x18\x01 \x01(\x05\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.mintmark.v1.Image"\xb3\x01\n\x04\x44one\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.mintmark.v1.Usage\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12#\n\x06\x65nergy\x18\x06 \x01(\x0b\x32\x13.mintmark.v1.Energy".\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x0e\n\x06images\x18\x02 \x01(\x05"C\n\x06\x45nergy\x12\x0e\n\x06joules\x18\x01 \x01(\x01\x12\x18\n\x10joules_per_image\x18\x02 \x01(\x01\x12\x0f\n\x07sources\x18\x03 \x03(\t"\x96\x02\n\x05Image\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x11\n\toutput_id\x18\x06 \x01(\t\x12\x15\n\rpixels_sha256\x18\x07 \x01(\t\x12\x16\n\x0e\x63ontent_sha256\x18\x08 \x01(\t\x12\x14\n\x0cwatermark_id\x18\t \x01(\t\x12\x19\n\x11watermark_profile\x18\n \x01(\t\x12\x13\n\x0bmanifest_id\x18\x0b \x01(\t\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp"+\n\x04Size\x12\x10\n\x08width_px\x18\x01 \x01(\x05\x12\x11\n\theight_px\x18\x02 \x01(\x05"\x1e\n\rVerifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c"\xc6\x01\n\x0eVerifyResponse\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.mintmark.v1.Verdict\x12+\n\nconfidence\x18\x02 \x01(\x0e\x32\x17.mintmark.v1.Confidence\x12&\n\x04\x63\x32pa\x18\x03 \x01(\x0b\x32\x18.mintmark.v1.Credentials\x12)\n\twatermark\x18\x04 \x01(\x0b\x32\x16.mintmark.v1.Watermark\x12\r\n\x05notes\x18\x05 \x03(\t"\xae\x03\n\x0b\x43redentials\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.mintmark.v1.CredentialState\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12\x13\n\x06issuer\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04time\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x10has_trusted_time\x18\x05 \x01(\x08\x12\x10\n\x08\x66\x61ilures\x18\x06 \x03(\t\x12 \n\x13\x64igital_source_type\x18\x07 \x01(\tH\x02\x88\x01\x01\x12\x0f\n\x07\x61\x63tions\x18\x08 \x03(\t\x12,\n\x0bingredients\x18\t \x03(\x0b\x32\x17.mintmark.v1.Ingredient\x12\x18\n\x0bmanifest_id\x18\n \x01(\tH\x03\x88\x01\x01\x12\x16\n\toutput_id\x18\x0b \x01(\tH\x04\x88\x01\x01\x12\x30\n\ngeneration\x18\x0c \x01(\x0b\x32\x1c.mintmark.v1.GenerationClaimB\t\n\x07_issuerB\x07\n\x05_timeB\x16\n\x14_digital_source_typeB\x0e\n\x0c_manifest_idB\x0c\n\n_output_id"\xa1\x01\n\nIngredient\x12\x19\n\x0crelationship\x18\x01 \x01(\tH\x00\x88\x01\x01\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.mintmark.v1.CredentialState\x12\x10\n\x08\x66\x61ilures\x18\x03 \x03(\t\x12\x18\n\x0bmanifest_id\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x0f\n\r_relationshipB\x0e\n\x0c_manifest_id"\xef\x02\n\x0fGenerationClaim\x12\x15\n\x08provider\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06system\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1b\n\x0esystem_version\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05model\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x1b\n\x0emodel_revision\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x1f\n\x12\x63reated_or_altered\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x16\n\toutput_id\x18\x07 \x01(\tH\x06\x88\x01\x01\x12\x11\n\x04time\x18\x08 \x01(\tH\x07\x88\x01\x01\x12\x14\n\x07preview\x18\t \x01(\x08H\x08\x88\x01\x01\x42\x0b\n\t_providerB\t\n\x07_systemB\x11\n\x0f_system_versionB\x08\n\x06_modelB\x11\n\x0f_model_revisionB\x15\n\x13_created_or_alteredB\x0c\n\n_output_idB\x07\n\x05_timeB\n\n\x08_preview"\xd7\x02\n\tWatermark\x12\x0f\n\x07present\x18\x01 \x01(\x08\x12\r\n\x05\x63heck\x18\x02 \x01(\t\x12\x14\n\x07profile\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x02id\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07is_weak\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12(\n\x04pose\x18\x06 \x01(\x0b\x32\x1a.mintmark.v1.WatermarkPose\x12\x12\n\x05score\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12 \n\x13\x66\x61lse_positive_rate\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x17\n\nregistered\x18\t \x01(\x08H\x05\x88\x01\x01\x12\x16\n\toutput_id\x18\n \x01(\tH\x06\x88\x01\x01\x42\n\n\x08_profileB\x05\n\x03_idB\n\n\x08_is_weakB\x08\n\x06_scoreB\x16\n\x14_false_positive_rateB\r\n\x0b_registeredB\x0c\n\n_output_id"M\n\rWatermarkPose\x12\x18\n\x10rotation_degrees\x18\x01 \x01(\x05\x12\x13\n\x0bis_mirrored\x18\x02 \x01(\x08\x12\r\n\x05scale\x18\x03 \x01(\x01"\x13\n\x11ListModelsRequest"8\n\x12ListModelsResponse\x12"\n\x06models\x18\x01 \x03(\x0b\x32\x12.mintmark.v1.Model"\xc5\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x17\n\x0fprediction_type\x18\x04 \x01(\t\x12 \n\x05sizes\x18\x05 \x03(\x0b\x32\x11.mintmark.v1.Size\x12\'\n\x0c\x64\x65\x66\x61ult_size\x18\x06 \x01(\x0b\x32\x11.mintmark.v1.Size\x12\x12\n\nschedulers\x18\x07 \x03(\t\x12/\n\x08\x64\x65\x66\x61ults\x18\x08 \x01(\x0b\x32\x1d.mintmark.v1.SamplingDefaults\x12*\n\x06limits\x18\t \x01(\x0b\x32\x1a.mintmark.v1.RequestLimits\x12%\n\x04\x63\x61rd\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nis_default\x18\x0b \x01(\x08"t\n\x10SamplingDefaults\x12\x1b\n\x13num_inference_steps\x18\x01 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x02 \x01(\x01\x12\x18\n\x10guidance_rescale\x18\x03 \x01(\x01\x12\x11\n\tscheduler\x18\x04 \x01(\t"\xb7\x01\n\rRequestLimits\x12\x19\n\x11max_prompt_tokens\x18\x01 \x01(\x05\x12\x18\n\x10max_prompt_chars\x18\x02 \x01(\x05\x12\x1e\n\x16max_images_per_request\x18\x03 \x01(\x05\x12\x1b\n\x13max_inference_steps\x18\x04 \x01(\x05\x12\x1a\n\x12max_guidance_scale\x18\x05 \x01(\x01\x12\x18\n\x10max_upload_bytes\x18\x06 \x01(\x03"#\n\rCancelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t"#\n\x0e\x43\x61ncelResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x08*t\n\x0cOutputFormat\x12\x1d\n\x19OUTPUT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTPUT_FORMAT_PNG\x10\x01\x12\x16\n\x12OUTPUT_FORMAT_JPEG\x10\x02\x12\x16\n\x12OUTPUT_FORMAT_WEBP\x10\x03*\xc4\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x1e\n\x1aVERDICT_AI_GENERATED_BY_US\x10\x01\x12&\n"VERDICT_AI_GENERATED_BY_US_ALTERED\x10\x02\x12\x1e\n\x1aVERDICT_AI_GENERATED_OTHER\x10\x03\x12\x1f\n\x1bVERDICT_INVALID_CREDENTIALS\x10\x04\x12\x17\n\x13VERDICT_NO_EVIDENCE\x10\x05*\x7f\n\nConfidence\x12\x1a\n\x16\x43ONFIDENCE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43ONFIDENCE_PROOF\x10\x01\x12\x15\n\x11\x43ONFIDENCE_STRONG\x10\x02\x12\x13\n\x0f\x43ONFIDENCE_WEAK\x10\x03\x12\x13\n\x0f\x43ONFIDENCE_NONE\x10\x04*\xa8\x01\n\x0f\x43redentialState\x12 \n\x1c\x43REDENTIAL_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIAL_STATE_TRUSTED\x10\x01\x12\x1a\n\x16\x43REDENTIAL_STATE_VALID\x10\x02\x12\x1c\n\x18\x43REDENTIAL_STATE_INVALID\x10\x03\x12\x1b\n\x17\x43REDENTIAL_STATE_ABSENT\x10\x04\x32\xf0\x02\n\x0fImageGeneration\x12I\n\x08Generate\x12\x1c.mintmark.v1.GenerateRequest\x1a\x1d.mintmark.v1.GenerateResponse0\x01\x12=\n\x04\x45\x64it\x12\x18.mintmark.v1.EditRequest\x1a\x19.mintmark.v1.EditResponse0\x01\x12\x41\n\x06Verify\x12\x1a.mintmark.v1.VerifyRequest\x1a\x1b.mintmark.v1.VerifyResponse\x12M\n\nListModels\x12\x1e.mintmark.v1.ListModelsRequest\x1a\x1f.mintmark.v1.ListModelsResponse\x12\x41\n\x06\x43\x61ncel\x12\x1a.mintmark.v1.CancelRequest\x1a\x1b.mintmark.v1.CancelResponseb\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mintmark/v1/image_generation.proto\x12\x0bmintmark.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x03\n\x0fGenerateRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\x05model\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fnegative_prompt\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x01n\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12$\n\x04size\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.SizeH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x04\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x05\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x16\n\tscheduler\x18\t \x01(\tH\x07\x88\x01\x01\x12\x30\n\routput_format\x18\n \x01(\x0e\x32\x19.mintmark.v1.OutputFormat\x12\x1f\n\x12output_compression\x18\x0b \x01(\x05H\x08\x88\x01\x01\x12\x1b\n\x0epartial_images\x18\x0c \x01(\x05H\t\x88\x01\x01\x42\x08\n\x06_modelB\x12\n\x10_negative_promptB\x04\n\x02_nB\x07\n\x05_sizeB\x07\n\x05_seedB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleB\x0c\n\n_schedulerB\x15\n\x13_output_compressionB\x11\n\x0f_partial_images\"\xc7\x04\n\x0b\x45\x64itRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\x05model\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fnegative_prompt\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x01n\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12$\n\x04size\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.SizeH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x04\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x05\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x16\n\tscheduler\x18\t \x01(\tH\x07\x88\x01\x01\x12\x30\n\routput_format\x18\n \x01(\x0e\x32\x19.mintmark.v1.OutputFormat\x12\x1f\n\x12output_compression\x18\x0b \x01(\x05H\x08\x88\x01\x01\x12\x1b\n\x0epartial_images\x18\x0c \x01(\x05H\t\x88\x01\x01\x12\r\n\x05image\x18\r \x03(\x0c\x12\x11\n\x04mask\x18\x0e \x01(\x0cH\n\x88\x01\x01\x12\x15\n\x08strength\x18\x0f \x01(\x01H\x0b\x88\x01\x01\x42\x08\n\x06_modelB\x12\n\x10_negative_promptB\x04\n\x02_nB\x07\n\x05_sizeB\x07\n\x05_seedB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleB\x0c\n\n_schedulerB\x15\n\x13_output_compressionB\x11\n\x0f_partial_imagesB\x07\n\x05_maskB\x0b\n\t_strength\"\xea\x01\n\x10GenerateResponse\x12)\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x15.mintmark.v1.AcceptedH\x00\x12)\n\x08progress\x18\x02 \x01(\x0b\x32\x15.mintmark.v1.ProgressH\x00\x12\'\n\x07preview\x18\x03 \x01(\x0b\x32\x14.mintmark.v1.PreviewH\x00\x12+\n\x05image\x18\x04 \x01(\x0b\x32\x1a.mintmark.v1.FinishedImageH\x00\x12!\n\x04\x64one\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.DoneH\x00\x42\x07\n\x05\x65vent\"\xe6\x01\n\x0c\x45\x64itResponse\x12)\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x15.mintmark.v1.AcceptedH\x00\x12)\n\x08progress\x18\x02 \x01(\x0b\x32\x15.mintmark.v1.ProgressH\x00\x12\'\n\x07preview\x18\x03 \x01(\x0b\x32\x14.mintmark.v1.PreviewH\x00\x12+\n\x05image\x18\x04 \x01(\x0b\x32\x1a.mintmark.v1.FinishedImageH\x00\x12!\n\x04\x64one\x18\x05 \x01(\x0b\x32\x11.mintmark.v1.DoneH\x00\x42\x07\n\x05\x65vent\"i\n\x08\x41\x63\x63\x65pted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x16\n\x0equeue_position\x18\x02 \x01(\x05\x12\x31\n\x0e\x65stimated_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x08Progress\x12\x12\n\nsteps_done\x18\x01 \x01(\x05\x12\x13\n\x0bsteps_total\x18\x02 \x01(\x05\"X\n\x07Preview\x12\x13\n\x0bimage_index\x18\x01 \x01(\x05\x12\x15\n\rpartial_index\x18\x02 \x01(\x05\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.mintmark.v1.Image\"G\n\rFinishedImage\x12\x13\n\x0bimage_index\x18\x01 \x01(\x05\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.mintmark.v1.Image\"\xb3\x01\n\x04\x44one\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.mintmark.v1.Usage\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12#\n\x06\x65nergy\x18\x06 \x01(\x0b\x32\x13.mintmark.v1.Energy\".\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x0e\n\x06images\x18\x02 \x01(\x05\"C\n\x06\x45nergy\x12\x0e\n\x06joules\x18\x01 \x01(\x01\x12\x18\n\x10joules_per_image\x18\x02 \x01(\x01\x12\x0f\n\x07sources\x18\x03 \x03(\t\"\x96\x02\n\x05Image\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x11\n\toutput_id\x18\x06 \x01(\t\x12\x15\n\rpixels_sha256\x18\x07 \x01(\t\x12\x16\n\x0e\x63ontent_sha256\x18\x08 \x01(\t\x12\x14\n\x0cwatermark_id\x18\t \x01(\t\x12\x19\n\x11watermark_profile\x18\n \x01(\t\x12\x13\n\x0bmanifest_id\x18\x0b \x01(\t\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x04Size\x12\x10\n\x08width_px\x18\x01 \x01(\x05\x12\x11\n\theight_px\x18\x02 \x01(\x05\"\x1e\n\rVerifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\"\xc6\x01\n\x0eVerifyResponse\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.mintmark.v1.Verdict\x12+\n\nconfidence\x18\x02 \x01(\x0e\x32\x17.mintmark.v1.Confidence\x12&\n\x04\x63\x32pa\x18\x03 \x01(\x0b\x32\x18.mintmark.v1.Credentials\x12)\n\twatermark\x18\x04 \x01(\x0b\x32\x16.mintmark.v1.Watermark\x12\r\n\x05notes\x18\x05 \x03(\t\"\xae\x03\n\x0b\x43redentials\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.mintmark.v1.CredentialState\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12\x13\n\x06issuer\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04time\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x10has_trusted_time\x18\x05 \x01(\x08\x12\x10\n\x08\x66\x61ilures\x18\x06 \x03(\t\x12 \n\x13\x64igital_source_type\x18\x07 \x01(\tH\x02\x88\x01\x01\x12\x0f\n\x07\x61\x63tions\x18\x08 \x03(\t\x12,\n\x0bingredients\x18\t \x03(\x0b\x32\x17.mintmark.v1.Ingredient\x12\x18\n\x0bmanifest_id\x18\n \x01(\tH\x03\x88\x01\x01\x12\x16\n\toutput_id\x18\x0b \x01(\tH\x04\x88\x01\x01\x12\x30\n\ngeneration\x18\x0c \x01(\x0b\x32\x1c.mintmark.v1.GenerationClaimB\t\n\x07_issuerB\x07\n\x05_timeB\x16\n\x14_digital_source_typeB\x0e\n\x0c_manifest_idB\x0c\n\n_output_id\"\xa1\x01\n\nIngredient\x12\x19\n\x0crelationship\x18\x01 \x01(\tH\x00\x88\x01\x01\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.mintmark.v1.CredentialState\x12\x10\n\x08\x66\x61ilures\x18\x03 \x03(\t\x12\x18\n\x0bmanifest_id\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x0f\n\r_relationshipB\x0e\n\x0c_manifest_id\"\xef\x02\n\x0fGenerationClaim\x12\x15\n\x08provider\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06system\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1b\n\x0esystem_version\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05model\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x1b\n\x0emodel_revision\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x1f\n\x12\x63reated_or_altered\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x16\n\toutput_id\x18\x07 \x01(\tH\x06\x88\x01\x01\x12\x11\n\x04time\x18\x08 \x01(\tH\x07\x88\x01\x01\x12\x14\n\x07preview\x18\t \x01(\x08H\x08\x88\x01\x01\x42\x0b\n\t_providerB\t\n\x07_systemB\x11\n\x0f_system_versionB\x08\n\x06_modelB\x11\n\x0f_model_revisionB\x15\n\x13_created_or_alteredB\x0c\n\n_output_idB\x07\n\x05_timeB\n\n\x08_preview\"\xd7\x02\n\tWatermark\x12\x0f\n\x07present\x18\x01 \x01(\x08\x12\r\n\x05\x63heck\x18\x02 \x01(\t\x12\x14\n\x07profile\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x02id\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07is_weak\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12(\n\x04pose\x18\x06 \x01(\x0b\x32\x1a.mintmark.v1.WatermarkPose\x12\x12\n\x05score\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12 \n\x13\x66\x61lse_positive_rate\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x17\n\nregistered\x18\t \x01(\x08H\x05\x88\x01\x01\x12\x16\n\toutput_id\x18\n \x01(\tH\x06\x88\x01\x01\x42\n\n\x08_profileB\x05\n\x03_idB\n\n\x08_is_weakB\x08\n\x06_scoreB\x16\n\x14_false_positive_rateB\r\n\x0b_registeredB\x0c\n\n_output_id\"M\n\rWatermarkPose\x12\x18\n\x10rotation_degrees\x18\x01 \x01(\x05\x12\x13\n\x0bis_mirrored\x18\x02 \x01(\x08\x12\r\n\x05scale\x18\x03 \x01(\x01\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.mintmark.v1.Model\"\xc5\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x17\n\x0fprediction_type\x18\x04 \x01(\t\x12 \n\x05sizes\x18\x05 \x03(\x0b\x32\x11.mintmark.v1.Size\x12\'\n\x0c\x64\x65\x66\x61ult_size\x18\x06 \x01(\x0b\x32\x11.mintmark.v1.Size\x12\x12\n\nschedulers\x18\x07 \x03(\t\x12/\n\x08\x64\x65\x66\x61ults\x18\x08 \x01(\x0b\x32\x1d.mintmark.v1.SamplingDefaults\x12*\n\x06limits\x18\t \x01(\x0b\x32\x1a.mintmark.v1.RequestLimits\x12%\n\x04\x63\x61rd\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nis_default\x18\x0b \x01(\x08\"t\n\x10SamplingDefaults\x12\x1b\n\x13num_inference_steps\x18\x01 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x02 \x01(\x01\x12\x18\n\x10guidance_rescale\x18\x03 \x01(\x01\x12\x11\n\tscheduler\x18\x04 \x01(\t\"\xb7\x01\n\rRequestLimits\x12\x19\n\x11max_prompt_tokens\x18\x01 \x01(\x05\x12\x18\n\x10max_prompt_chars\x18\x02 \x01(\x05\x12\x1e\n\x16max_images_per_request\x18\x03 \x01(\x05\x12\x1b\n\x13max_inference_steps\x18\x04 \x01(\x05\x12\x1a\n\x12max_guidance_scale\x18\x05 \x01(\x01\x12\x18\n\x10max_upload_bytes\x18\x06 \x01(\x03\"#\n\rCancelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"#\n\x0e\x43\x61ncelResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x08*t\n\x0cOutputFormat\x12\x1d\n\x19OUTPUT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTPUT_FORMAT_PNG\x10\x01\x12\x16\n\x12OUTPUT_FORMAT_JPEG\x10\x02\x12\x16\n\x12OUTPUT_FORMAT_WEBP\x10\x03*\xc4\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x1e\n\x1aVERDICT_AI_GENERATED_BY_US\x10\x01\x12&\n\"VERDICT_AI_GENERATED_BY_US_ALTERED\x10\x02\x12\x1e\n\x1aVERDICT_AI_GENERATED_OTHER\x10\x03\x12\x1f\n\x1bVERDICT_INVALID_CREDENTIALS\x10\x04\x12\x17\n\x13VERDICT_NO_EVIDENCE\x10\x05*\x7f\n\nConfidence\x12\x1a\n\x16\x43ONFIDENCE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43ONFIDENCE_PROOF\x10\x01\x12\x15\n\x11\x43ONFIDENCE_STRONG\x10\x02\x12\x13\n\x0f\x43ONFIDENCE_WEAK\x10\x03\x12\x13\n\x0f\x43ONFIDENCE_NONE\x10\x04*\xa8\x01\n\x0f\x43redentialState\x12 \n\x1c\x43REDENTIAL_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIAL_STATE_TRUSTED\x10\x01\x12\x1a\n\x16\x43REDENTIAL_STATE_VALID\x10\x02\x12\x1c\n\x18\x43REDENTIAL_STATE_INVALID\x10\x03\x12\x1b\n\x17\x43REDENTIAL_STATE_ABSENT\x10\x04\x32\xf0\x02\n\x0fImageGeneration\x12I\n\x08Generate\x12\x1c.mintmark.v1.GenerateRequest\x1a\x1d.mintmark.v1.GenerateResponse0\x01\x12=\n\x04\x45\x64it\x12\x18.mintmark.v1.EditRequest\x1a\x19.mintmark.v1.EditResponse0\x01\x12\x41\n\x06Verify\x12\x1a.mintmark.v1.VerifyRequest\x1a\x1b.mintmark.v1.VerifyResponse\x12M\n\nListModels\x12\x1e.mintmark.v1.ListModelsRequest\x1a\x1f.mintmark.v1.ListModelsResponse\x12\x41\n\x06\x43\x61ncel\x12\x1a.mintmark.v1.CancelRequest\x1a\x1b.mintmark.v1.CancelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "mintmark.v1.image_generation_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mintmark.v1.image_generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_OUTPUTFORMAT"]._serialized_start = 5071
-    _globals["_OUTPUTFORMAT"]._serialized_end = 5187
-    _globals["_VERDICT"]._serialized_start = 5190
-    _globals["_VERDICT"]._serialized_end = 5386
-    _globals["_CONFIDENCE"]._serialized_start = 5388
-    _globals["_CONFIDENCE"]._serialized_end = 5515
-    _globals["_CREDENTIALSTATE"]._serialized_start = 5518
-    _globals["_CREDENTIALSTATE"]._serialized_end = 5686
-    _globals["_GENERATEREQUEST"]._serialized_start = 147
-    _globals["_GENERATEREQUEST"]._serialized_end = 655
-    _globals["_EDITREQUEST"]._serialized_start = 658
-    _globals["_EDITREQUEST"]._serialized_end = 1241
-    _globals["_GENERATERESPONSE"]._serialized_start = 1244
-    _globals["_GENERATERESPONSE"]._serialized_end = 1478
-    _globals["_EDITRESPONSE"]._serialized_start = 1481
-    _globals["_EDITRESPONSE"]._serialized_end = 1711
-    _globals["_ACCEPTED"]._serialized_start = 1713
-    _globals["_ACCEPTED"]._serialized_end = 1818
-    _globals["_PROGRESS"]._serialized_start = 1820
-    _globals["_PROGRESS"]._serialized_end = 1871
-    _globals["_PREVIEW"]._serialized_start = 1873
-    _globals["_PREVIEW"]._serialized_end = 1961
-    _globals["_FINISHEDIMAGE"]._serialized_start = 1963
-    _globals["_FINISHEDIMAGE"]._serialized_end = 2034
-    _globals["_DONE"]._serialized_start = 2037
-    _globals["_DONE"]._serialized_end = 2216
-    _globals["_USAGE"]._serialized_start = 2218
-    _globals["_USAGE"]._serialized_end = 2264
-    _globals["_ENERGY"]._serialized_start = 2266
-    _globals["_ENERGY"]._serialized_end = 2333
-    _globals["_IMAGE"]._serialized_start = 2336
-    _globals["_IMAGE"]._serialized_end = 2614
-    _globals["_SIZE"]._serialized_start = 2616
-    _globals["_SIZE"]._serialized_end = 2659
-    _globals["_VERIFYREQUEST"]._serialized_start = 2661
-    _globals["_VERIFYREQUEST"]._serialized_end = 2691
-    _globals["_VERIFYRESPONSE"]._serialized_start = 2694
-    _globals["_VERIFYRESPONSE"]._serialized_end = 2892
-    _globals["_CREDENTIALS"]._serialized_start = 2895
-    _globals["_CREDENTIALS"]._serialized_end = 3325
-    _globals["_INGREDIENT"]._serialized_start = 3328
-    _globals["_INGREDIENT"]._serialized_end = 3489
-    _globals["_GENERATIONCLAIM"]._serialized_start = 3492
-    _globals["_GENERATIONCLAIM"]._serialized_end = 3859
-    _globals["_WATERMARK"]._serialized_start = 3862
-    _globals["_WATERMARK"]._serialized_end = 4205
-    _globals["_WATERMARKPOSE"]._serialized_start = 4207
-    _globals["_WATERMARKPOSE"]._serialized_end = 4284
-    _globals["_LISTMODELSREQUEST"]._serialized_start = 4286
-    _globals["_LISTMODELSREQUEST"]._serialized_end = 4305
-    _globals["_LISTMODELSRESPONSE"]._serialized_start = 4307
-    _globals["_LISTMODELSRESPONSE"]._serialized_end = 4363
-    _globals["_MODEL"]._serialized_start = 4366
-    _globals["_MODEL"]._serialized_end = 4691
-    _globals["_SAMPLINGDEFAULTS"]._serialized_start = 4693
-    _globals["_SAMPLINGDEFAULTS"]._serialized_end = 4809
-    _globals["_REQUESTLIMITS"]._serialized_start = 4812
-    _globals["_REQUESTLIMITS"]._serialized_end = 4995
-    _globals["_CANCELREQUEST"]._serialized_start = 4997
-    _globals["_CANCELREQUEST"]._serialized_end = 5032
-    _globals["_CANCELRESPONSE"]._serialized_start = 5034
-    _globals["_CANCELRESPONSE"]._serialized_end = 5069
-    _globals["_IMAGEGENERATION"]._serialized_start = 5689
-    _globals["_IMAGEGENERATION"]._serialized_end = 6057
+  DESCRIPTOR._loaded_options = None
+  _globals['_OUTPUTFORMAT']._serialized_start=5071
+  _globals['_OUTPUTFORMAT']._serialized_end=5187
+  _globals['_VERDICT']._serialized_start=5190
+  _globals['_VERDICT']._serialized_end=5386
+  _globals['_CONFIDENCE']._serialized_start=5388
+  _globals['_CONFIDENCE']._serialized_end=5515
+  _globals['_CREDENTIALSTATE']._serialized_start=5518
+  _globals['_CREDENTIALSTATE']._serialized_end=5686
+  _globals['_GENERATEREQUEST']._serialized_start=147
+  _globals['_GENERATEREQUEST']._serialized_end=655
+  _globals['_EDITREQUEST']._serialized_start=658
+  _globals['_EDITREQUEST']._serialized_end=1241
+  _globals['_GENERATERESPONSE']._serialized_start=1244
+  _globals['_GENERATERESPONSE']._serialized_end=1478
+  _globals['_EDITRESPONSE']._serialized_start=1481
+  _globals['_EDITRESPONSE']._serialized_end=1711
+  _globals['_ACCEPTED']._serialized_start=1713
+  _globals['_ACCEPTED']._serialized_end=1818
+  _globals['_PROGRESS']._serialized_start=1820
+  _globals['_PROGRESS']._serialized_end=1871
+  _globals['_PREVIEW']._serialized_start=1873
+  _globals['_PREVIEW']._serialized_end=1961
+  _globals['_FINISHEDIMAGE']._serialized_start=1963
+  _globals['_FINISHEDIMAGE']._serialized_end=2034
+  _globals['_DONE']._serialized_start=2037
+  _globals['_DONE']._serialized_end=2216
+  _globals['_USAGE']._serialized_start=2218
+  _globals['_USAGE']._serialized_end=2264
+  _globals['_ENERGY']._serialized_start=2266
+  _globals['_ENERGY']._serialized_end=2333
+  _globals['_IMAGE']._serialized_start=2336
+  _globals['_IMAGE']._serialized_end=2614
+  _globals['_SIZE']._serialized_start=2616
+  _globals['_SIZE']._serialized_end=2659
+  _globals['_VERIFYREQUEST']._serialized_start=2661
+  _globals['_VERIFYREQUEST']._serialized_end=2691
+  _globals['_VERIFYRESPONSE']._serialized_start=2694
+  _globals['_VERIFYRESPONSE']._serialized_end=2892
+  _globals['_CREDENTIALS']._serialized_start=2895
+  _globals['_CREDENTIALS']._serialized_end=3325
+  _globals['_INGREDIENT']._serialized_start=3328
+  _globals['_INGREDIENT']._serialized_end=3489
+  _globals['_GENERATIONCLAIM']._serialized_start=3492
+  _globals['_GENERATIONCLAIM']._serialized_end=3859
+  _globals['_WATERMARK']._serialized_start=3862
+  _globals['_WATERMARK']._serialized_end=4205
+  _globals['_WATERMARKPOSE']._serialized_start=4207
+  _globals['_WATERMARKPOSE']._serialized_end=4284
+  _globals['_LISTMODELSREQUEST']._serialized_start=4286
+  _globals['_LISTMODELSREQUEST']._serialized_end=4305
+  _globals['_LISTMODELSRESPONSE']._serialized_start=4307
+  _globals['_LISTMODELSRESPONSE']._serialized_end=4363
+  _globals['_MODEL']._serialized_start=4366
+  _globals['_MODEL']._serialized_end=4691
+  _globals['_SAMPLINGDEFAULTS']._serialized_start=4693
+  _globals['_SAMPLINGDEFAULTS']._serialized_end=4809
+  _globals['_REQUESTLIMITS']._serialized_start=4812
+  _globals['_REQUESTLIMITS']._serialized_end=4995
+  _globals['_CANCELREQUEST']._serialized_start=4997
+  _globals['_CANCELREQUEST']._serialized_end=5032
+  _globals['_CANCELRESPONSE']._serialized_start=5034
+  _globals['_CANCELRESPONSE']._serialized_end=5069
+  _globals['_IMAGEGENERATION']._serialized_start=5689
+  _globals['_IMAGEGENERATION']._serialized_end=6057
 # @@protoc_insertion_point(module_scope)
