@@ -35,7 +35,7 @@ install: $(VENV)/.dev ## Make .venv with everything a developer needs
 serve: $(VENV)/.runtime ## Set everything up and serve the embedded model (PORT=3000 GRPC_PORT=3001)
 	MINTMARK_SERVER__HTTP_PORT=$(PORT) MINTMARK_SERVER__GRPC_PORT=$(GRPC_PORT) $(BIN)/mintmark serve
 
-test: check coverage e2e verify-deploy ## Install what is needed and run what CI runs
+test: check coverage e2e ## Install what is needed and run what CI runs
 
 check: lint types imports ## Everything that needs no test run
 
