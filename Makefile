@@ -98,11 +98,7 @@ bench: $(VENV)/.dev ## CPU seconds per image: this engine beside stock diffusers
 bench-front: $(VENV)/.dev ## What HTTP and gRPC cost beside the bare engine and plain echoes (some minutes)
 	$(BIN)/python -m loadtests.bench_front $(BENCH)
 
-$(VENV)/.peers: $(VENV)/.dev pyproject.toml
-	$(PIP) install --quiet --require-virtualenv --constraint $(LOCKS)/dev.txt --editable '.[peers]'
-	@touch $@
-
-bench-peers: $(VENV)/.peers ## Beside LitServe, BentoML batching and plain FastAPI (an hour; PEERS=--quick: a minute)
+bench-peers: $(VENV)/.dev ## Beside LitServe, BentoML batching and plain FastAPI (long; shorter: PEERS=--quick)
 	$(BIN)/python -m loadtests.peers $(PEERS)
 
 bench-watermark: $(VENV)/.dev ## Robustness of the watermark per size and attack

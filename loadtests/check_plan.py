@@ -23,7 +23,8 @@ import click
 import numpy as np
 
 from loadtests.harness import ImageRequest, Kind, LoadOptions, Planned, offer, percentile
-from loadtests.own_server import ROOT, own_server
+from loadtests.own_server import own_server
+from loadtests.server_process import ROOT
 from loadtests.targets.http import HttpTarget
 from service.config import ServerOptions
 from service.engine.options import EngineOptions

@@ -22,9 +22,10 @@ from rich.console import Console
 
 from loadtests.conduct import Conducted, Subject, conduct
 from loadtests.harness.objective import CalibrationFailed
-from loadtests.own_server import Endpoints, ServerFailed, own_server
+from loadtests.own_server import Endpoints, own_server
 from loadtests.report.table import print_result
 from loadtests.scenario import Loaded, ScenarioError, load_scenario
+from loadtests.server_process import ServerFailed
 from loadtests.targets.grpc import GrpcTarget
 from loadtests.targets.http import HttpTarget
 

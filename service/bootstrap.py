@@ -13,7 +13,7 @@ import numpy as np
 
 from models.registry import load_model
 from service.access.generation import GuardedGeneration
-from service.database.answers import AnswerSweeper, AnswerTable
+from service.database.answers import AnswerTable, answer_sweeper
 from service.database.database import Database
 from service.database.watch import DatabaseWatch
 from service.engine.admission import AdmissionQueue
@@ -37,7 +37,7 @@ from service.storage.build import build_storage
 from service.telemetry.energy import (
     EnergyAccount,
     EnergyMeter,
-    EnergySampler,
+    energy_sampler,
     find_energy_sources,
 )
 from service.telemetry.generation import CountedGeneration
@@ -193,7 +193,7 @@ def _open_shared(settings: Settings, database: Database, stack: ExitStack) -> Sh
         return None
     access = settings.access
     answers = AnswerTable(database, access.idempotency_ttl_s, access.idempotency_max_bytes)
-    sweeper = AnswerSweeper(answers)
+    sweeper = answer_sweeper(answers)
     sweeper.start()
     stack.callback(sweeper.stop)
     pool = _pool("answers", _SHARED_ANSWER_THREADS, stack)
@@ -239,7 +239,7 @@ def _open_energy(settings: Settings, metrics: Metrics, stack: ExitStack) -> Ener
     if not sources:
         return None
     meter = EnergyMeter(sources, metrics)
-    sampler = EnergySampler(meter)
+    sampler = energy_sampler(meter)
     sampler.start()
     stack.callback(sampler.stop)
     return EnergyAccount(meter)

@@ -24,7 +24,7 @@ from loadtests.chaos.memory import memory_flat, memory_pressure
 from loadtests.chaos.processes import overload, worker_frozen, worker_killed
 from loadtests.chaos.stage import ChaosOptions, Report, Skipped
 from loadtests.chaos.state import disk_full, ledger_gone, ledger_slow, postgres_gone
-from loadtests.own_server import ServerFailed
+from loadtests.server_process import ServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping

@@ -6,22 +6,27 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
 
-from loadtests.own_server import ROOT, Endpoints, ServerFailed
-from service.config import child_environment, load_settings
+from loadtests.own_server import Endpoints
+from loadtests.server_process import (
+    HOST,
+    SERVE,
+    ServerFailed,
+    free_ports,
+    launch,
+    log_tail,
+    service_environment,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-_HOST = "127.0.0.1"
 _START_S = 180.0
 _STOP_S = 60.0
 _LOOK_S = 0.05
@@ -63,12 +68,13 @@ class Supervisor:
     def endpoints(self) -> Endpoints:
         """Return where it is reached, the same after every start."""
         http_port, grpc_port = self._ports
-        return Endpoints(f"http://{_HOST}:{http_port}", f"{_HOST}:{grpc_port}")
+        return Endpoints(f"http://{HOST}:{http_port}", f"{HOST}:{grpc_port}")
 
     async def __aenter__(self) -> Self:
         """Start the server and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._ports = _free_ports()
+        http_port, grpc_port = free_ports(2)
+        self._ports = (http_port, grpc_port)
         self._start()
         self._watching = asyncio.create_task(self._watch())
         try:
@@ -122,32 +128,11 @@ class Supervisor:
 
     def tail(self) -> str:
         """Return the end of the server's log."""
-        text = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-20:])
+        return log_tail(self.folder)
 
     def _start(self) -> None:
-        environment = {
-            name: value
-            for name, value in child_environment(load_settings()).items()
-            if not name.startswith(("MINTMARK_", "BENTO"))
-        }
-        environment |= {
-            "BENTOML_DO_NOT_TRACK": "true",
-            "MINTMARK_SERVER__HTTP_PORT": str(self._ports[0]),
-            "MINTMARK_SERVER__GRPC_PORT": str(self._ports[1]),
-            "MINTMARK_SERVER__STATE_DIR": str(self.state_dir),
-            "MINTMARK_SERVER__LAME_DUCK_S": "0",
-            "PYTHONPATH": str(ROOT),
-        }
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve"],
-                cwd=self.folder,
-                env=environment | self.settings,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        environment = service_environment(self.state_dir, *self._ports, self.settings)
+        self._process = launch(SERVE, self.folder, environment)
 
     async def _watch(self) -> None:
         """Notice deaths, start successors, and note when they are ready."""
@@ -218,8 +203,3 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(_STOP_S)
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server((_HOST, 0)) as first, socket.create_server((_HOST, 0)) as second:
-        return int(first.getsockname()[1]), int(second.getsockname()[1])

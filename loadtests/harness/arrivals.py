@@ -1,12 +1,16 @@
-"""When clients come: every process returns all its times at once, so a seed fixes them."""
+"""When clients come: every process returns all its times at once, so a seed fixes them.
+
+The capacity planner draws from the same processes; here they know which parts of a run to judge.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from service.planning import arrivals as processes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,26 +43,15 @@ def _one_stage(duration_s: float, rate_per_s: float) -> tuple[Stage, ...]:
     return (Stage(0.0, duration_s, rate_per_s),)
 
 
-def _from_gaps(gaps_s: Times, duration_s: float) -> Times:
-    times = np.cumsum(gaps_s)
-    return times[times < duration_s]
-
-
-def _enough(mean: float, cv: float = 1.0) -> int:
-    """Return a count that a renewal process with `mean` expected arrivals does not exceed."""
-    return int(mean + 10 * max(cv, 1.0) * math.sqrt(mean + 1)) + 50
-
-
 @dataclass(frozen=True, slots=True)
 class Constant:
     """One client every 1/rate seconds, the first at 0."""
 
     rate_per_s: float
 
-    def times_s(self, duration_s: float, rng: np.random.Generator) -> Times:  # noqa: ARG002
+    def times_s(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Return ascending times in [0, duration_s)."""
-        times = np.arange(math.ceil(duration_s * self.rate_per_s)) / self.rate_per_s
-        return times[times < duration_s]
+        return processes.Paced(self.rate_per_s).times(duration_s, rng)
 
     def stages(self, duration_s: float) -> tuple[Stage, ...]:
         """Return the whole run."""
@@ -73,8 +66,7 @@ class Poisson:
 
     def times_s(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Return ascending times in [0, duration_s)."""
-        count = _enough(duration_s * self.rate_per_s)
-        return _from_gaps(rng.exponential(1 / self.rate_per_s, count), duration_s)
+        return processes.Poisson(self.rate_per_s).times(duration_s, rng)
 
     def stages(self, duration_s: float) -> tuple[Stage, ...]:
         """Return the whole run."""
@@ -90,10 +82,7 @@ class Gamma:
 
     def times_s(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Return ascending times in [0, duration_s)."""
-        shape = 1 / self.cv**2
-        count = _enough(duration_s * self.rate_per_s, self.cv)
-        gaps = rng.gamma(shape, 1 / (shape * self.rate_per_s), count)
-        return _from_gaps(gaps, duration_s)
+        return processes.Gamma(self.rate_per_s, self.cv).times(duration_s, rng)
 
     def stages(self, duration_s: float) -> tuple[Stage, ...]:
         """Return the whole run."""
@@ -102,7 +91,10 @@ class Gamma:
 
 @dataclass(frozen=True, slots=True)
 class Bursts:
-    """A Markov-modulated Poisson process of two states, calm first; stays are exponential."""
+    """A Markov-modulated Poisson process of two states; stays are exponential.
+
+    It begins in either with the share of the time that this takes.
+    """
 
     calm_rate_per_s: float
     burst_rate_per_s: float
@@ -111,24 +103,17 @@ class Bursts:
 
     def times_s(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Return ascending times in [0, duration_s)."""
-        found: list[Times] = []
-        begins_s, is_burst = 0.0, False
-        while begins_s < duration_s:
-            stay_s = rng.exponential(self.mean_burst_s if is_burst else self.mean_calm_s)
-            ends_s = min(begins_s + stay_s, duration_s)
-            rate_per_s = self.burst_rate_per_s if is_burst else self.calm_rate_per_s
-            # Given their number, the times of a Poisson process are uniform.
-            count = rng.poisson(rate_per_s * (ends_s - begins_s))
-            found.append(np.sort(rng.uniform(begins_s, ends_s, count)))
-            begins_s, is_burst = ends_s, not is_burst
-        times = np.concatenate(found)
-        return times[times < duration_s]
+        return self._process.times(duration_s, rng)
 
     def stages(self, duration_s: float) -> tuple[Stage, ...]:
         """Return the whole run, at its mean rate in the long run."""
-        weighted = self.calm_rate_per_s * self.mean_calm_s
-        weighted += self.burst_rate_per_s * self.mean_burst_s
-        return _one_stage(duration_s, weighted / (self.mean_calm_s + self.mean_burst_s))
+        return _one_stage(duration_s, self._process.mean_rate_per_s)
+
+    @property
+    def _process(self) -> processes.Bursts:
+        return processes.Bursts(
+            self.calm_rate_per_s, self.burst_rate_per_s, self.mean_calm_s, self.mean_burst_s
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ import click
 
 from loadtests.environment import record_environment
 from loadtests.harness.objective import CalibrationFailed
-from loadtests.own_server import ServerFailed
 from loadtests.peers.comparison import Comparison, compare
 from loadtests.peers.fleet import LocalFleet, missing_packages
 from loadtests.peers.options import DESCRIPTIONS, PEERS, Options, SubjectName
 from loadtests.peers.runner import run
 from loadtests.peers.table import markdown, warnings_of
+from loadtests.server_process import ServerFailed
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _VERSIONS = ("litserve", "fastapi", "bentoml", "diffusers", "torch", "onnxruntime")

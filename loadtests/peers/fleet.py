@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import httpx
-
-from loadtests.own_server import ROOT, ServerFailed, own_server
+from loadtests.own_server import own_server
 from loadtests.peers.process_times import descendants_cpu_s
 from loadtests.peers.servers.wire import READY
+from loadtests.server_process import (
+    HOST,
+    clean_environment,
+    free_ports,
+    launch,
+    stop,
+    wait_until_ready,
+)
 from loadtests.targets.http import HttpTarget
-from service.config import child_environment, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from loadtests.harness.telemetry import Telemetry
     from loadtests.peers.options import Options, SubjectName
 
-_HOST = "127.0.0.1"
-_START_S, _STOP_S, _LOOK_S = 600.0, 20.0, 0.1
+_START_S, _STOP_S = 600.0, 20.0
 _SERVERS = "loadtests.peers.servers"
 
 
@@ -110,60 +110,21 @@ def peer_command(subject: SubjectName, port: int, options: Options) -> list[str]
     arguments = ["--arg", f"threads={threads}", "--arg", f"max_batch_size={batch}"]
     served = f"{_SERVERS}.bentoml_batching:Images"
     # Its own folder: beside a bentofile BentoML would read that one.
-    return [*python, "bentoml", "serve", served, "--host", _HOST, *place, *arguments]
+    return [*python, "bentoml", "serve", served, "--host", HOST, *place, *arguments]
 
 
 @contextmanager
 def _peer(subject: SubjectName, folder: Path, options: Options) -> Iterator[str]:
-    with socket.create_server((_HOST, 0)) as probe:
-        port = int(probe.getsockname()[1])
-    settings = load_settings()
-    environment = {
-        name: value
-        for name, value in child_environment(settings).items()
-        if not name.startswith(("MINTMARK_", "BENTO"))
-    } | {
-        "BENTOML_DO_NOT_TRACK": "true",
+    (port,) = free_ports(1)
+    environment = clean_environment() | {
         "BENTOML_HOME": str(folder / "bentoml"),
         "OMP_NUM_THREADS": str(options.num_threads),
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(ROOT),
     }
-    log_path = folder / "server.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            peer_command(subject, port, options),
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    url = f"http://{_HOST}:{port}"
+    process = launch(peer_command(subject, port, options), folder, environment)
+    url = f"http://{HOST}:{port}"
     try:
-        _wait_until_ready(url, process, log_path)
+        wait_until_ready(f"{url}{READY}", process, folder, _START_S)
         yield url
     finally:
-        _stop(process)
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    ends_at_s = time.monotonic() + _START_S
-    while time.monotonic() < ends_at_s and process.poll() is None:
-        try:
-            if httpx.get(f"{url}{READY}", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(_LOOK_S)
-    last_lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
-    raise ServerFailed("\n".join([f"The server was not ready: {process.args!r}.", *last_lines]))
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # whoever of its session is left
-    process.wait()
+        stop(process, _STOP_S)

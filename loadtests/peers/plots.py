@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from loadtests.report.plots import STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,13 +34,6 @@ _TITLES = {
     "pictures_per_s": ("throughput", "pictures per second", "linear"),
     "cpu_s_per_picture": ("CPU", "seconds per picture", "linear"),
 }
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def as_png(comparison: Comparison, title: str) -> bytes:
@@ -48,7 +43,7 @@ def as_png(comparison: Comparison, title: str) -> bytes:
     width, height = _SIZE_INCHES
     columns = 3
     lines = -(-len(_TITLES) // columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         size = (columns * width, max(1, len(loads)) * lines * height)
         figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(title)

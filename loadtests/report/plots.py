@@ -32,7 +32,7 @@ _COLOURS = {
     Kind.OVERFLOW: "#000000",
 }
 _DUE_COLOUR, _SENT_COLOUR, _IDEAL_COLOUR = "#0072b2", "#e69f00", "#999999"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.grid": True,
     "grid.alpha": 0.3,
@@ -70,7 +70,7 @@ def plots_of(result: LoadResult, samples: tuple[Sample, ...]) -> list[Plot]:
 
 def as_svg(plot: Plot) -> str:
     """Return a plot as an SVG element for HTML."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         _on(figure.add_subplot(), plot)
         buffer = io.StringIO()
@@ -83,7 +83,7 @@ def as_png(plots: list[Plot], title: str) -> bytes:
     """Return all plots in one picture, two to a row."""
     rows = -(-len(plots) // 2)
     width, height = _SIZE_INCHES
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2 * width, rows * height), layout="constrained")
         figure.suptitle(title)
         for index, plot in enumerate(plots, 1):

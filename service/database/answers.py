@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select, tuple_, update
@@ -13,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from service.database.claims import Answered, Claimed, InProgress
 from service.database.schema import answers
 from service.errors import LedgerFailed
+from service.repetition import Repetition
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -126,31 +126,17 @@ class AnswerTable:
         self._database.write(remove)
 
 
-class AnswerSweeper:
-    """Removes ended answers in a thread of its own, also while nobody asks for any."""
+def answer_sweeper(table: AnswerTable, interval_s: float = _SWEEP_S) -> Repetition:
+    """Return what removes ended answers, also while nobody asks for any."""
 
-    def __init__(self, table: AnswerTable, interval_s: float = _SWEEP_S) -> None:
-        self._table = table
-        self._interval_s = interval_s
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="answer-sweeper", daemon=True)
+    def sweep() -> float:
+        try:
+            table.sweep()
+        except LedgerFailed:
+            logger.warning("ended answers could not be removed; trying again later")
+        return interval_s
 
-    def start(self) -> None:
-        """Begin with a sweep, then one every interval."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._is_stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._is_stopping.is_set():
-            try:
-                self._table.sweep()
-            except LedgerFailed:
-                logger.warning("ended answers could not be removed; trying again later")
-            self._is_stopping.wait(self._interval_s)
+    return Repetition(sweep, "answer-sweeper")
 
 
 def _is_claimed(key_sha256: bytes, claim: str) -> ColumnElement[bool]:

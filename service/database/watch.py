@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from service.errors import LedgerFailed, LedgerUnavailable
+from service.repetition import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,17 +41,17 @@ class DatabaseWatch:
         self._is_away = False
         self._contradictions = 0  # checks in a row that say otherwise
         self._asked_s: float | None = None  # when the check that is under way began
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="database-watch", daemon=True)
+        self._repetition = Repetition(
+            self._look_again, "database-watch", first_s=interval_s, stop_s=_STOP_S
+        )
 
     def start(self) -> None:
         """Begin to ask. The database has just been opened, so it counts as there."""
-        self._thread.start()
+        self._repetition.start()
 
     def stop(self) -> None:
         """Ask no more. A check that hangs is not waited for: it ends with its connection."""
-        self._is_stopping.set()
-        self._thread.join(_STOP_S)
+        self._repetition.stop()
 
     def look(self) -> None:
         """Ask once, and take note. Blocking; what the thread does again and again."""
@@ -83,6 +83,6 @@ class DatabaseWatch:
             retry_after_s=_CHECKS_IN_A_ROW * self._interval_s,
         )
 
-    def _run(self) -> None:
-        while not self._is_stopping.wait(self._interval_s):
-            self.look()
+    def _look_again(self) -> float:
+        self.look()
+        return self._interval_s

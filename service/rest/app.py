@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
-from starlette.routing import Match, Route, Router
+from starlette.routing import Route, Router
 
 from service.access.caller import Scope as AccessScope
 from service.oip.http import infer_limit_bytes
@@ -105,24 +105,11 @@ class _Routes:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._router = Router(routes, redirect_slashes=False)
-        # Found at once, instead of after all that stand before them have been tried.
-        self._literal = {route.path: route for route in routes if _is_found_by_path(route, routes)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope. Starlette raises, instead of answering, if the scope names an app."""
         scope["app"] = self
-        route = self._literal.get(scope["path"]) if scope["type"] == "http" else None
-        match, found = route.matches(scope) if route is not None else (Match.NONE, {})
-        if route is None or match is Match.NONE:
-            await self._router(scope, receive, send)
-            return
-        scope.update(found, router=self._router, route=route)
-        await route.handle(scope, receive, send)
-
-
-def _is_found_by_path(route: Route, routes: Sequence[Route]) -> bool:
-    """Tell whether `route` is a path without parameters that no other route could answer."""
-    return [other for other in routes if other.path_regex.match(route.path)] == [route]
+        await self._router(scope, receive, send)
 
 
 class _Gate:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,7 +15,7 @@ from service.telemetry.logging import ACCESS_LOGGER
 from service.telemetry.metric_table import RPC_CALL_SECONDS, RPC_CALLS, RPC_IN_FLIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator
 
     from service.rpc.interception import Context
     from service.telemetry.metrics import Metrics
@@ -48,22 +49,14 @@ class Observation:
         started_s = self._clock()
         is_ours = not method.startswith(INFRASTRUCTURE)
         self._metrics.add(RPC_IN_FLIGHT, int(is_ours))
-        code = grpc.StatusCode.UNKNOWN
+        ending = Ending()
         try:
-            yield
-            # The stubs do not say that it is None unless somebody has set it.
-            set_code: grpc.StatusCode | None = context.code()
-            code = set_code or grpc.StatusCode.OK
-        except asyncio.CancelledError:
-            code = why_cancelled(context)
-            raise
-        except grpc.aio.AbortError:
-            code = context.code()
-            raise
+            with noting_the_end(context, ending):
+                yield
         finally:
             self._metrics.add(RPC_IN_FLIGHT, -int(is_ours))
             known = method if method in self._methods else UNMATCHED
-            self._note(known, code, self._clock() - started_s, is_ours=is_ours)
+            self._note(known, ending.code, self._clock() - started_s, is_ours=is_ours)
 
     def _note(
         self, method: str, code: grpc.StatusCode, duration_s: float, *, is_ours: bool
@@ -79,7 +72,31 @@ class Observation:
             logger.info("answered", extra=facts)
 
 
-def why_cancelled(context: Context) -> grpc.StatusCode:
+@dataclass(slots=True)
+class Ending:
+    """How a call ended. Unknown is what gRPC answers for an error that nobody has put in words."""
+
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+    is_cancelled: bool = False
+
+
+@contextmanager
+def noting_the_end(context: Context, ending: Ending) -> Iterator[None]:
+    """Serve one call and write down how it ended."""
+    try:
+        yield
+        # The stubs do not say that it is None unless somebody has set it.
+        set_code: grpc.StatusCode | None = context.code()
+        ending.code = set_code or grpc.StatusCode.OK
+    except asyncio.CancelledError:
+        ending.code, ending.is_cancelled = _why_cancelled(context), True
+        raise
+    except grpc.aio.AbortError:
+        ending.code = context.code()
+        raise
+
+
+def _why_cancelled(context: Context) -> grpc.StatusCode:
     """Tell an expired deadline from a client that left: gRPC cancels the handler for both."""
     # The stubs do not say that it is None for a call without a deadline.
     remaining_s: float | None = context.time_remaining()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import grpc
 
 from service.errors import Cancelled
 from service.rpc.interception import INFRASTRUCTURE
-from service.rpc.observation import why_cancelled
+from service.rpc.observation import Ending, noting_the_end
 from service.rpc.request_identity import request_id_of_call
 from service.telemetry import span_table as table
 from service.telemetry.request_record import RequestRecord, current_record
@@ -60,23 +59,16 @@ class Recording:
         trace = self._tracer.begin(lambda name: _values(context, name))
         record = RequestRecord(self._clock, trace, request_id_of_call())
         token = current_record.set(record)
-        code = grpc.StatusCode.UNKNOWN
+        ending = Ending()
         try:
-            yield
-            # The stubs do not say that it is None unless somebody has set it.
-            set_code: grpc.StatusCode | None = context.code()
-            code = set_code or grpc.StatusCode.OK
-        except asyncio.CancelledError:
-            code = why_cancelled(context)
-            record.fail(Cancelled.code)
-            raise
-        except grpc.aio.AbortError:
-            code = context.code()
-            raise
+            with noting_the_end(context, ending):
+                yield
         finally:
+            if ending.is_cancelled:
+                record.fail(Cancelled.code)
             current_record.reset(token)
             known = method.removeprefix("/") if method in self._methods else _OTHER_METHOD
-            self._tracer.finish(record, _facts(known, code))
+            self._tracer.finish(record, _facts(known, ending.code))
 
 
 def _values(context: Context, name: str) -> list[str]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from service.errors import ConfigurationError
-from service.storage.folder import FolderStorage, Sweeper
+from service.storage.folder import FolderStorage, picture_sweeper
 from service.storage.interface import Storage
 from service.storage.links import LinkSigner, load_link_key
 
@@ -34,7 +34,7 @@ def build_storage(options: StorageOptions, state_dir: Path, stack: ExitStack) ->
         pictures = files = folder = FolderStorage(
             options.folder or state_dir / "pictures", options, links
         )
-        sweeper = Sweeper(folder)
+        sweeper = picture_sweeper(folder)
         sweeper.start()
         stack.callback(sweeper.stop)
     else:

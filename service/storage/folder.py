@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from service.domain.request import OutputFormat
 from service.errors import ConfigurationError, StorageFailed, StorageFull
+from service.repetition import Repetition
 from service.storage.interface import StoredFile, StoredPicture
 
 if TYPE_CHECKING:
@@ -171,25 +172,10 @@ class FolderStorage:
         return entries
 
 
-class Sweeper:
-    """Removes expired pictures in a thread of its own, also while nobody stores any."""
+def picture_sweeper(storage: FolderStorage, interval_s: float = _SWEEP_S) -> Repetition:
+    """Return what removes expired pictures, also while nobody stores any."""
 
-    def __init__(self, storage: FolderStorage, interval_s: float = _SWEEP_S) -> None:
-        self._storage = storage
-        self._interval_s = interval_s
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="picture-sweeper", daemon=True)
+    def sweep() -> float:
+        return interval_s if storage.sweep() < _MAX_REMOVED else 0.0
 
-    def start(self) -> None:
-        """Begin with a sweep, then one every interval."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._is_stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._is_stopping.is_set():
-            is_done = self._storage.sweep() < _MAX_REMOVED
-            self._is_stopping.wait(self._interval_s if is_done else 0.0)
+    return Repetition(sweep, "picture-sweeper")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.domain.events import Decoded, EngineEvent, Finished, Outcome, StepDone, Woke
 from service.domain.result import RequestEnergy
+from service.repetition import Repetition
 from service.telemetry.energy_sources import EnergyUnreadable, find_nvml_device, find_rapl_zones
 from service.telemetry.metric_table import ENERGY_JOULES
 
@@ -78,31 +79,17 @@ class EnergyMeter:
             return self._total_j
 
 
-class EnergySampler:
-    """Reads the meter in a thread of its own, also while nothing is drawn.
+def energy_sampler(meter: EnergyMeter, interval_s: float = _SAMPLE_S) -> Repetition:
+    """Return what reads the meter, also while nothing is drawn.
 
     Scrapes read nothing: a driver that hangs must not hold up whoever asks what is wrong.
     """
 
-    def __init__(self, meter: EnergyMeter, interval_s: float = _SAMPLE_S) -> None:
-        self._meter = meter
-        self._interval_s = interval_s
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="energy-sampler", daemon=True)
+    def sample() -> float:
+        meter.read_j()
+        return interval_s
 
-    def start(self) -> None:
-        """Begin with a reading, then one every interval."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread; one that hangs in a driver is left behind."""
-        self._is_stopping.set()
-        self._thread.join(self._interval_s)
-
-    def _run(self) -> None:
-        while not self._is_stopping.is_set():
-            self._meter.read_j()
-            self._is_stopping.wait(self._interval_s)
+    return Repetition(sample, "energy-sampler", stop_s=interval_s)
 
 
 class EnergyAccount:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from service.database.answers import AnswerSweeper, AnswerTable
+from service.database.answers import AnswerTable, answer_sweeper
 from service.database.claims import Answered, Claimed, InProgress
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -113,7 +113,7 @@ def test_a_sweep_removes_what_has_ended_and_the_oldest_answers_beyond_the_size(
 def test_the_sweeper_also_sweeps_while_nobody_asks(postgres, name, database):
     table = AnswerTable(database, ttl_s=0.05, max_bytes=1000)
     table.answer(KEY, claimed(table, KEY), b"x")
-    sweeper = AnswerSweeper(table, interval_s=0.05)
+    sweeper = answer_sweeper(table, interval_s=0.05)
     sweeper.start()
     ends_at_s = time.monotonic() + 20
     while kept(postgres, name) and time.monotonic() < ends_at_s:
@@ -126,7 +126,7 @@ def test_the_sweeper_outlives_a_database_that_is_away(postgres, name, database):
     table = AnswerTable(database, ttl_s=0.05, max_bytes=1000)
     table.answer(KEY, claimed(table, KEY), b"x")
     postgres.execute("ALTER TABLE answers RENAME TO away", name)
-    sweeper = AnswerSweeper(table, interval_s=0.05)
+    sweeper = answer_sweeper(table, interval_s=0.05)
     sweeper.start()
     time.sleep(0.2)
     postgres.execute("ALTER TABLE away RENAME TO answers", name)

@@ -11,7 +11,7 @@ import pytest
 
 from service.domain.request import OutputFormat
 from service.errors import ConfigurationError, StorageFailed, StorageFull
-from service.storage.folder import FolderStorage, Sweeper
+from service.storage.folder import FolderStorage, picture_sweeper
 from service.storage.links import LinkSigner
 from service.storage.s3 import S3Storage
 from tests.storage_kit import KEY, WallClock, folder_storage, signed_image
@@ -165,7 +165,7 @@ def test_the_sweeper_works_while_nobody_stores(tmp_path):
     storage = folder_storage(tmp_path, clock)
     storage.store(signed_image(), BASE)
     clock.now_s += 4000
-    sweeper = Sweeper(storage, interval_s=0.01)
+    sweeper = picture_sweeper(storage, interval_s=0.01)
     sweeper.start()
     ends_at_s = time.monotonic() + 10
     while storage.held_bytes and time.monotonic() < ends_at_s:

@@ -14,7 +14,7 @@ from service.domain.stream import Completed
 from service.telemetry.energy import (
     EnergyAccount,
     EnergyMeter,
-    EnergySampler,
+    energy_sampler,
     find_energy_sources,
 )
 from service.telemetry.energy_sources import (
@@ -306,7 +306,7 @@ async def test_results_say_nothing_where_it_is_not_counted():
 
 def test_the_sampler_reads_while_nothing_is_drawn_and_ends():
     metrics, source = Metrics("test"), FakeSource()
-    sampler = EnergySampler(EnergyMeter([source], metrics), interval_s=0.01)
+    sampler = energy_sampler(EnergyMeter([source], metrics), interval_s=0.01)
     source.joules += 2
     sampler.start()
     ends_at_s = time.monotonic() + 10
