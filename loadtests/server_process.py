@@ -100,7 +100,10 @@ def log_tail(folder: Path) -> str:
 
 
 def stop(process: subprocess.Popen[bytes], within_s: float) -> None:
-    """Ask a server to end; after that time, end whoever of its session is left."""
+    """Ask a server to end; after that time, end whoever of its session is left.
+
+    The service's worker has a session of its own and follows its parent.
+    """
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

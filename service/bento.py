@@ -16,7 +16,7 @@ from service.access.control import AccessControl, build_access, listening_host
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
 from service.telemetry.logging import configure_logging
-from service.termination import Termination, listener_fd
+from service.termination import Termination, listener_fd, parent_watch
 from service.version import installed_version
 
 if TYPE_CHECKING:
@@ -141,13 +141,15 @@ class ImageGeneration:
             logger.critical("cannot start: %s", error)
             _exit_failed()
         self.lifecycle.follow_readiness(self.rpc.set_serving)
-        lame_duck_s = _SETTINGS.server.lame_duck_s
+        lame_duck_s, listener = _SETTINGS.server.lame_duck_s, listener_fd(sys.argv)
         Termination(
             self.lifecycle.begin_drain,
             lame_duck_s,
-            listener_fd(sys.argv),
+            listener,
             refuse_calls=self.rpc.begin_drain,
         ).install()
+        if listener is not None:  # a worker, whose parent holds the listening socket
+            parent_watch().start()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:

@@ -11,11 +11,16 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from service.repetition import Repetition
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
 logger = logging.getLogger(__name__)
+
+_PARENT_LOOK_S = 1.0
+_FOR_GOOD_S = 86_400.0
 
 
 class Termination:
@@ -77,6 +82,24 @@ class Termination:
                 listener.shutdown(socket.SHUT_RDWR)
         except OSError as error:
             logger.warning("the listening socket could not be shut down: %s", error)
+
+
+def parent_watch(interval_s: float = _PARENT_LOOK_S) -> Repetition:
+    """Return what ends this process, in order, once the one that started it is gone.
+
+    BentoML's worker has a session of its own, so nothing else would: a parent that was killed
+    leaves a worker that holds the device and the ports of its successor.
+    """
+    parent = os.getppid()
+
+    def look() -> float:
+        if os.getppid() == parent:
+            return interval_s
+        logger.error("the parent process is gone; stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return _FOR_GOOD_S
+
+    return Repetition(look, "parent-watch", first_s=interval_s, stop_s=interval_s)
 
 
 def listener_fd(arguments: Sequence[str]) -> int | None:

@@ -130,5 +130,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the worker is in the same session
+            os.killpg(process.pid, signal.SIGKILL)  # the worker follows within a second
             process.wait(5)

@@ -239,6 +239,7 @@ def test_a_server_killed_mid_work_starts_again_on_what_it_left(tmp_path: Path):
         for each in losers:
             each.start()
         wait_for_a_second_file(server.state_dir / "pictures")
+        os.kill(server.worker_pid(), signal.SIGKILL)
         os.killpg(server.process.pid, signal.SIGKILL)
         for each in losers:
             each.join()

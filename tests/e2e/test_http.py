@@ -214,6 +214,19 @@ def test_a_worker_that_dies_takes_the_server_with_it(tmp_path: Path):
         assert server.wait_stopped() == 1
 
 
+def test_a_parent_that_is_killed_leaves_no_worker_behind(tmp_path):
+    import os
+    import signal
+
+    with run_server(tmp_path) as server:
+        worker = Path(f"/proc/{server.worker_pid()}")
+        os.kill(server.process.pid, signal.SIGKILL)
+        ends_at_s = time.monotonic() + 20
+        while worker.exists() and time.monotonic() < ends_at_s:
+            time.sleep(0.1)
+        assert not worker.exists()
+
+
 def test_no_prompt_is_ever_logged(server):
     body = {"prompt": "zebra-stripes-42", "num_inference_steps": 1}
     assert httpx.post(f"{server.url}{IMAGES}", json=body, timeout=60).status_code == 200
