@@ -35,7 +35,7 @@ install: $(VENV)/.dev ## Make .venv with everything a developer needs
 serve: $(VENV)/.runtime ## Set everything up and serve the embedded model (PORT=3000 GRPC_PORT=3001)
 	MINTMARK_SERVER__HTTP_PORT=$(PORT) MINTMARK_SERVER__GRPC_PORT=$(GRPC_PORT) $(BIN)/mintmark serve
 
-test: check coverage e2e ## Install what is needed and run what CI runs
+test: check coverage verify-deploy e2e ## Install what is needed and run what CI runs
 
 check: lint types imports ## Everything that needs no test run
 
@@ -67,7 +67,7 @@ $(VENV)/.tools/.complete: deploy/verify/tools.txt deploy/verify/tools.py $(VENV)
 tools: $(VENV)/.tools/.complete ## Fetch helm, kubectl, trivy and Prometheus' programs into .venv
 
 verify-deploy: tools ## Chart, KServe manifests, rules and dashboards, without a cluster
-	$(BIN)/pytest tests/deploy --durations=10
+	$(BIN)/pytest tests/deploy -n $(JOBS) --dist loadfile --durations=10
 
 # Needs podman, and mmdebstrap unless IMAGE="--base docker.io/library/python@sha256:..." names a base.
 verify-image: tools ## Build the image without a Docker engine, run it read-only, say size and memory

@@ -87,13 +87,31 @@ def _unpack_debian(scratch: Path, folder: Path) -> None:
     if shutil.which("apt-get") is None:
         sys.stderr.write(f"no apt-get here: put {', '.join(_DEBIAN_PROGRAMS)} on PATH yourself\n")
         return
-    subprocess.run(["apt-get", "download", "-qq", *_DEBIAN], cwd=scratch, check=True)  # noqa: S603, S607
+    _download_debian(scratch)
     root = scratch / "root"
     for name, programs in _DEBIAN.items():
         package = _only(scratch, f"{name}_*.deb")
         subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)  # noqa: S603, S607
         for program in programs:
             shutil.copy2(root / "usr" / "bin" / program, folder / program)
+
+
+def _download_debian(scratch: Path) -> None:
+    """Download by the machine's own package lists or, where it has none, by lists of this run.
+
+    A new machine or container has no lists, and only root may refresh the machine's own.
+    """
+    if _apt_get(["download", *_DEBIAN], scratch).returncode == 0:
+        return
+    lists = scratch / "lists"
+    (lists / "partial").mkdir(parents=True)
+    own = ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}"]
+    _apt_get([*own, "update"], scratch).check_returncode()
+    _apt_get([*own, "download", *_DEBIAN], scratch).check_returncode()
+
+
+def _apt_get(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["apt-get", "-qq", *arguments], cwd=folder, check=False)  # noqa: S603, S607
 
 
 def _only(folder: Path, pattern: str) -> Path:
