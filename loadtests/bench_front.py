@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import statistics
 import tempfile
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,16 @@ import uvloop
 from google.protobuf import json_format
 
 from loadtests import bench_front_cancel
-from loadtests.bench_front_load import BODY, HttpConnection, RpcConnection, Sample, drive, to_sample
+from loadtests.bench_front_load import (
+    BODY,
+    RPC_METHOD,
+    UNARY_ECHO_METHOD,
+    HttpConnection,
+    RpcConnection,
+    Sample,
+    drive,
+    to_sample,
+)
 from loadtests.bench_front_process import (
     Cores,
     busy_share,
@@ -28,17 +36,15 @@ from loadtests.bench_front_process import (
     running,
     running_shell,
 )
+from loadtests.bench_front_report import medians, overheads, print_cancels, print_table
 from loadtests.bench_front_server import Order
 from service.rpc.generated.mintmark.v1 import image_generation_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from loadtests.bench_front_process import Running
 
-GOAL_P50_MS = 1.0
-GOAL_P99_MS = 15.0
-GOAL_STEPS = 1  # that may begin after a client has left
 # More than this, taken by others, and no figure of this run is worth repeating.
 _MOST_BUSY_SHARE = 0.1
 _SEED = 20261124
@@ -104,6 +110,7 @@ class Bench:
         with running(order, self._cores) as arm:
             self._measure_http("HTTP echo", arm)
             self._measure_rpc("gRPC echo", arm)
+            self._measure_rpc("gRPC unary echo", arm, UNARY_ECHO_METHOD)
 
     def _measure_alone(self, kind: str) -> None:
         plan = self._plan
@@ -124,11 +131,11 @@ class Bench:
         connection = self._measure(name, arm, open_one)
         return int(connection.answer_bytes)
 
-    def _measure_rpc(self, name: str, arm: Running) -> tuple[int, ...]:
+    def _measure_rpc(self, name: str, arm: Running, method: str = RPC_METHOD) -> tuple[int, ...]:
         request = json_format.ParseDict(BODY, pb.GenerateRequest()).SerializeToString()
 
         async def open_one() -> RpcConnection:
-            return RpcConnection(arm.ports["grpc"], request)
+            return RpcConnection(arm.ports["grpc"], request, method)
 
         connection = self._measure(name, arm, open_one)
         return tuple(connection.message_bytes)
@@ -160,29 +167,6 @@ class Bench:
         return folder
 
 
-def medians(samples: Sequence[Sample]) -> Sample:
-    """Return the median of each figure over the rounds."""
-    names = [each.name for each in fields(Sample)]
-    return Sample(
-        **{name: statistics.median(getattr(sample, name) for sample in samples) for name in names}
-    )
-
-
-def overheads(found: dict[str, Sample]) -> dict[str, dict[str, float]]:
-    """Return what each front door adds to the engine, and its ratio to its echo."""
-    doors = {name: sample for name, sample in found.items() if name.startswith(("HTTP", "gRPC"))}
-    return {
-        name: {
-            "over_engine_p50_ms": sample.p50_ms - found["engine"].p50_ms,
-            "over_engine_p99_ms": sample.p99_ms - found["engine"].p99_ms,
-            "times_echo_p50": sample.p50_ms / found[f"{name.split()[0]} echo"].p50_ms,
-            "times_echo_p99": sample.p99_ms / found[f"{name.split()[0]} echo"].p99_ms,
-        }
-        for name, sample in doors.items()
-        if not name.endswith("echo")
-    }
-
-
 def summary(bench: Bench, plan: Plan) -> dict[str, Any]:
     """Return everything that was measured, JSON-ready."""
     paces: dict[str, Any] = {}
@@ -202,52 +186,6 @@ def summary(bench: Bench, plan: Plan) -> dict[str, Any]:
         "message_bytes": bench.message_bytes,
         "paces": paces,
     }
-
-
-def print_table(result: dict[str, Any]) -> None:
-    """Print the figures, and whether they may be repeated."""
-    plan = result["plan"]
-    print(f"{plan['connections']} connections, {plan['requests']} requests, ", end="")
-    print(f"median of {plan['rounds']} rounds; answers of {result['answer_bytes']} bytes,")
-    print(f"messages of {result['message_bytes']} bytes; no marking, an instant model")
-    for pace, figures in result["paces"].items():
-        print(f"\n{pace:24} {'p50 ms':>8} {'p99 ms':>8} {'per s':>8} {'CPU ms':>8}")
-        for name, row in figures["arms"].items():
-            print(f"{name:24} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} ", end="")
-            print(f"{row['per_s']:8.0f} {row['cpu_ms']:8.2f}")
-        for name, row in figures["overhead"].items():
-            print(f"{name} over the engine: p50 {row['over_engine_p50_ms']:+.2f} ms, ", end="")
-            print(f"p99 {row['over_engine_p99_ms']:+.2f} ms; ", end="")
-            print(f"times its echo: {row['times_echo_p50']:.2f}, {row['times_echo_p99']:.2f}")
-            if result["is_quiet"]:
-                is_met = (
-                    row["over_engine_p50_ms"] <= GOAL_P50_MS
-                    and row["over_engine_p99_ms"] <= GOAL_P99_MS
-                )
-                print(
-                    f"  goal {GOAL_P50_MS:g} / {GOAL_P99_MS:g} ms: {'met' if is_met else 'MISSED'}"
-                )
-    share = result["busy_share"]
-    print(f"\nOther processes took up to {share:.0%} of the machine while the arms rested.")
-    if not result["is_quiet"]:
-        print("That is too much: nothing here may be claimed. Run it again on a quiet machine.")
-
-
-def print_cancels(cancels: dict[str, Any]) -> None:
-    """Print how soon a slot was free."""
-    print("\nClients that left; of those that had reached the engine, how many steps began after:")
-    for door, row in cancels["doors"].items():
-        after = ", ".join(f"{k}: {n}" for k, n in row["steps_begun_after_leaving"].items())
-        print(f"{door:16} {row['left']:5} left, {row['reached_the_engine']:5} reached it; ", end="")
-        print(f"steps {{{after}}}; after its end {row['steps_begun_after_the_end']}; ", end="")
-        print(f"freed after {row['freed_after_ms_p50']:.1f} ms (p50), ", end="")
-        print(f"{row['freed_after_ms_max']:.1f} ms (most); {row['outcomes']}")
-    most = max(
-        int(k) for row in cancels["doors"].values() for k in row["steps_begun_after_leaving"]
-    )
-    print(f"At most {most} step(s) began after a client had left; the goal is {GOAL_STEPS}.")
-    held = cancels["images_still_held"]
-    print(f"A step takes {cancels['step_ms']:g} ms. Images still held in the end: {held}.")
 
 
 def main() -> None:

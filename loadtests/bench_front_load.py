@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BODY = {"prompt": "a red apple", "num_inference_steps": 1, "guidance_scale": 1.0, "seed": 7}
 HTTP_PATH = "/v1/images/generations"
 RPC_METHOD = "/mintmark.v1.ImageGeneration/Generate"
+UNARY_ECHO_METHOD = "/mintmark.v1.ImageGeneration/EchoOnce"  # of the echo only
 HOST = "127.0.0.1"
 
 
@@ -122,10 +123,11 @@ class HttpConnection:
 class RpcConnection:
     """One channel with a connection of its own that asks for a picture, without any parsing."""
 
-    def __init__(self, port: int, request: bytes) -> None:
+    def __init__(self, port: int, request: bytes, method: str = RPC_METHOD) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channel = grpc.aio.insecure_channel(f"{HOST}:{port}", options)
-        self._call: Any = self._channel.unary_stream(RPC_METHOD, None, None)
+        # A unary answer is read as a stream of one message.
+        self._call: Any = self._channel.unary_stream(method, None, None)
         self._request = request
         self.message_bytes: tuple[int, ...] = ()
 

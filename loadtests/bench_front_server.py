@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from loadtests.bench_front_load import measure_in_process
+from loadtests.bench_front_load import RPC_METHOD, UNARY_ECHO_METHOD, measure_in_process
 from loadtests.bench_front_parts import HOST, Parts
 from service.telemetry.logging import configure_logging
 from service.telemetry.options import TelemetryOptions
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 ECHO_PATH = "/v1/images/generations"
-ECHO_METHOD = "/mintmark.v1.ImageGeneration/Generate"
 _BACKLOG = 2048
 
 
@@ -43,7 +42,8 @@ class Order:
     """What a server process is to be.
 
     kind: front, echo, engine or use-case; the last two take no connections and measure themselves.
-    answer_bytes: of an echo's HTTP answer; message_bytes: of the messages of its gRPC answer.
+    answer_bytes: of an echo's HTTP answer; message_bytes: of the messages of its gRPC answer, which
+    the unary echo sends as one.
     """
 
     kind: str
@@ -87,8 +87,17 @@ def _echo_rpc(messages: list[bytes]) -> grpc.aio.Server:
         for message in messages:
             yield message
 
-    service, _, method = ECHO_METHOD[1:].partition("/")
-    handlers = {method: grpc.unary_stream_rpc_method_handler(echo)}
+    whole = b"".join(messages)
+
+    async def echo_once(request: bytes, context: Any) -> bytes:  # noqa: ARG001
+        return whole
+
+    service, _, method = RPC_METHOD[1:].partition("/")
+    _, _, unary_method = UNARY_ECHO_METHOD[1:].partition("/")
+    handlers = {
+        method: grpc.unary_stream_rpc_method_handler(echo),
+        unary_method: grpc.unary_unary_rpc_method_handler(echo_once),
+    }
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     return server

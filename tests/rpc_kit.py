@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -148,6 +149,13 @@ async def refused(call) -> Refusal:
         metadata = dict(error.initial_metadata() or ())
         return Refusal(error.code(), error.details() or "", details, metadata.get("x-request-id"))
     raise AssertionError("the call succeeded")
+
+
+async def wait_until(condition, timeout_s: float = 5.0) -> None:
+    """Return once `condition()` holds; raise TimeoutError if it never does."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 def png(width_px: int = 64, height_px: int = 64) -> bytes:

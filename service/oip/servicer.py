@@ -21,10 +21,9 @@ from service.telemetry.metric_table import ADMISSION_REFUSALS
 from service.version import installed_version
 
 if TYPE_CHECKING:
-    import grpc
-
     from service.rpc.dependencies import RpcDependencies, RpcEnvironment
     from service.rpc.interception import Context
+    from service.rpc.server import ServiceRegistry
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
@@ -168,9 +167,9 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
 def open_inference_service(environment: RpcEnvironment, readiness: Readiness) -> FurtherService:
     """Return the service for `RpcServer(services=…)`."""
 
-    def add(server: grpc.aio.Server) -> None:
+    def add(registry: ServiceRegistry) -> None:
         pb_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            OpenInferenceServicer(environment, readiness), server
+            OpenInferenceServicer(environment, readiness), registry
         )
 
     return FurtherService(_DESCRIPTOR, add)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from service.errors import ConfigurationError
 from service.rpc.error_status import shaped_errors
@@ -27,12 +27,13 @@ from service.rpc.request_identity import identified
 from service.rpc.tls import RotatingCertificate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from google.protobuf.descriptor import ServiceDescriptor
 
     from service.intake import LimitsOptions
     from service.rpc.dependencies import RpcEnvironment
+    from service.rpc.interception import Handler
     from service.rpc.options import RpcOptions
 
 logger = logging.getLogger(__name__)
@@ -60,12 +61,33 @@ _REFUSAL_S = 1.0
 _FLUSH_S = 1.0
 
 
+class ServiceRegistry:
+    """Takes what the generated `add_…_to_server` functions register.
+
+    They register every method twice: with a handler that is found by name, and by itself, for which
+    the server then waits apart. grpc.aio waits anew for all of these at each call, whichever it is,
+    so that a call costs the more the more methods there are; found by name, it does not.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(
+        self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]
+    ) -> None:
+        """Serve the methods of `handlers`."""
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Do nothing: the same handlers have come the other way."""
+
+
 @dataclass(frozen=True, slots=True)
 class FurtherService:
     """A service beside our own. `descriptor`: its name and methods; `add`: registers it."""
 
     descriptor: ServiceDescriptor
-    add: Callable[[grpc.aio.Server], None]
+    add: Callable[[ServiceRegistry], None]
 
 
 class RpcServer:
@@ -102,17 +124,20 @@ class RpcServer:
             options=_channel_options(environment, options),
             maximum_concurrent_rpcs=options.max_concurrent_calls,
         )
+        registry = ServiceRegistry(self._server)
         pb_grpc.add_ImageGenerationServicer_to_server(  # type: ignore[no-untyped-call]
-            ImageGenerationServicer(environment), self._server
+            ImageGenerationServicer(environment), registry
         )
         for service in services:
-            service.add(self._server)
+            service.add(registry)
         # The health protocol's name for the whole server is the empty one.
         self._health_names = ["", *(service.full_name for service in ours)]
-        # The stubs do not know it.
+        # The stubs do not know either `aio`.
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection([service.full_name for service in served], self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
+        names = [service.full_name for service in served]
+        described = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(described, registry)
         self._address = address
         self._grace_s = environment.request_timeout_s + _AGE_GRACE_EXTRA_S
         self._changes: set[asyncio.Task[None]] = set()

@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.intake import LimitsOptions
 from service.rpc.generated.mintmark.v1 import image_generation_pb2 as pb
-from tests.rpc_kit import mask_png, png, refused, rpc_bench
+from tests.rpc_kit import mask_png, png, refused, rpc_bench, wait_until
 
 GENERATE = "/mintmark.v1.ImageGeneration/Generate"
 
@@ -32,12 +32,6 @@ def with_output_format(number: int) -> pb.GenerateRequest:
 
 async def events_of(call):
     return [(event.WhichOneof("event"), event) async for event in call]
-
-
-async def wait_until(condition, timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_generation_is_told_from_acceptance_to_the_last_image(bench):
