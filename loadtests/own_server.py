@@ -49,7 +49,7 @@ def own_server(
     http_port, grpc_port = free_ports(2)
     environment = service_environment(folder / "state", http_port, grpc_port, settings)
     if sizes_px:
-        model = str(_resized_model(folder / "model", sizes_px))
+        model = str(resized_model(folder / "model", sizes_px))
         environment = {"MINTMARK_MODEL__PATH": model} | environment
     process = launch(SERVE, folder, environment)
     endpoints = Endpoints(f"http://{HOST}:{http_port}", f"{HOST}:{grpc_port}")
@@ -60,8 +60,8 @@ def own_server(
         stop(process, _STOP_S)
 
 
-def _resized_model(folder: Path, sizes_px: Sequence[tuple[int, int]]) -> Path:
-    """Return a copy of the embedded model's folder that offers other sizes."""
+def resized_model(folder: Path, sizes_px: Sequence[tuple[int, int]]) -> Path:
+    """Return a copy of the embedded model's folder in other sizes, the first by default."""
     shutil.copytree(ROOT / "models" / "embedded", folder, dirs_exist_ok=True)
     path = folder / "mintmark.json"
     facts = json.loads(path.read_text(encoding="utf-8"))

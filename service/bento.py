@@ -15,8 +15,9 @@ from service import config
 from service.access.control import AccessControl, build_access, listening_host
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
+from service.signal_relay import SignalRelay
 from service.telemetry.logging import configure_logging
-from service.termination import Termination, listener_fd, parent_watch
+from service.termination import StopSteps, Termination, listener_fd, parent_watch
 from service.version import installed_version
 
 if TYPE_CHECKING:
@@ -127,6 +128,12 @@ class ImageGeneration:
             admin_app = build_admin_app(environment)
             self.admin = AdminListener(admin_app, server.host, server.admin_port)
 
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def relay_signals() -> None:
+        """Have the parent pass on a second SIGTERM, which BentoML would keep to itself."""
+        SignalRelay().start()
+
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Take over SIGTERM and load the model in the background; requests are answered at once."""
@@ -142,12 +149,13 @@ class ImageGeneration:
             _exit_failed()
         self.lifecycle.follow_readiness(self.rpc.set_serving)
         lame_duck_s, listener = _SETTINGS.server.lame_duck_s, listener_fd(sys.argv)
-        Termination(
-            self.lifecycle.begin_drain,
-            lame_duck_s,
-            listener,
+        steps = StopSteps(
+            begin_drain=self.lifecycle.begin_drain,
             refuse_calls=self.rpc.begin_drain,
-        ).install()
+            end_requests=self.lifecycle.end_requests,
+            give_up=_exit_failed,
+        )
+        Termination(steps, lame_duck_s, listener).install()
         if listener is not None:  # a worker, whose parent holds the listening socket
             parent_watch().start()
 

@@ -86,7 +86,8 @@ class _Provenance:
 class Application:
     """A loaded, running server without its transports.
 
-    `rest`: what the HTTP app needs. `close` frees everything and may be called twice.
+    `rest`: what the HTTP app needs. `end_requests`: ends whatever is being generated.
+    `close` frees everything and may be called twice.
     """
 
     def __init__(
@@ -95,11 +96,13 @@ class Application:
         health: WorkerHealth,
         client: EngineClient,
         resources: ExitStack,
+        end_requests: Callable[[], None] = lambda: None,
     ) -> None:
         self.rest = rest
         self._health = health
         self._client = client
         self._resources = resources
+        self.end_requests = end_requests
 
     def why_not_live(self) -> ServiceError | None:
         """Return why only a restart helps, or None."""
@@ -174,7 +177,7 @@ def build_application(settings: Settings, metrics: Metrics, access: AccessContro
         gate = QueueGate(lambda: queue.depth, settings.engine.max_queued_images)
         refusals = [signer.refusal, *_watch(database, stack)]
         health = WorkerHealth(loop, gate, refusals)
-        return Application(rest, health, client, stack.pop_all())
+        return Application(rest, health, client, stack.pop_all(), generate.end_all)
 
 
 def _watch(database: Database, stack: ExitStack) -> list[Callable[[], ServiceError | None]]:

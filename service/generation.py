@@ -15,7 +15,7 @@ from service.domain.result import GenerationResult
 from service.domain.stream import Accepted, Completed, StepsTaken, StreamEvent
 from service.engine.client import ImageReady, PreviewReady
 from service.engine.mailbox import Mailbox
-from service.errors import Cancelled, DeadlineExceeded, InvalidRequest, ModelNotFound
+from service.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, ModelNotFound
 from service.marking import RequestMarking
 from service.provenance.pipeline import MarkingRequest
 from service.telemetry.request_record import note_engine
@@ -79,6 +79,7 @@ class GenerateImages:
         self._refusal = refusal
         self._live: dict[RequestId, _Live] = {}
         self._past: OrderedDict[RequestId, Progress] = OrderedDict()
+        self._has_ended = False
 
     async def __call__(
         self, request: GenerationRequest, *, request_id: RequestId, deadline: Deadline
@@ -115,6 +116,16 @@ class GenerateImages:
         live = self._live.get(request_id)
         return live is not None and live.ticket.cancel()
 
+    def end_all(self) -> None:
+        """End every request with Draining, also those whose pictures are being signed, for good.
+
+        Whoever comes later is refused in the same way. The engine is free within one step.
+        """
+        self._has_ended = True
+        for live in self._live.values():
+            live.outbox.close(_draining())
+            live.ticket.cancel()
+
     def _check_tokens(self, request: GenerationRequest) -> int:
         """Refuse what the model would silently cut off; return the prompt's token count."""
         model = self._models.get(request.model_id)
@@ -144,7 +155,7 @@ class GenerateImages:
         is_watched: bool,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Submit, announce, complete; whatever happens, leave nothing running."""
-        refusal = self._refusal()
+        refusal = _draining() if self._has_ended else self._refusal()
         if refusal is not None:
             raise refusal
         if request_id in self._live:
@@ -241,6 +252,10 @@ class GenerateImages:
         self._past.move_to_end(request_id)
         while len(self._past) > _REMEMBERED_REQUESTS:
             self._past.popitem(last=False)
+
+
+def _draining() -> Draining:
+    return Draining("The server is shutting down and could not wait.")
 
 
 def _close(outbox: Mailbox[StreamEvent], task: asyncio.Task[None]) -> None:

@@ -38,6 +38,9 @@ class RunningApplication(Protocol):
     async def drain(self) -> None:
         """Refuse new requests and return when the last one has ended."""
 
+    def end_requests(self) -> None:
+        """End every request at once, with a typed error, and refuse those that come."""
+
     def close(self) -> None:
         """Free everything. Blocking."""
 
@@ -148,6 +151,13 @@ class Lifecycle:
         logger.info("draining")
         self._state = State.DRAINING
         self._tell(is_expected=True)
+
+    def end_requests(self) -> None:
+        """Drain without waiting: what runs ends now, with a typed error."""
+        self.begin_drain()
+        if self._application is not None:
+            logger.warning("ending every request: told twice to stop")
+            self._application.end_requests()
 
     async def stop(self) -> None:
         """Let what runs come to its end and free everything. May be called twice."""

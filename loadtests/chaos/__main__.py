@@ -22,6 +22,7 @@ from loadtests.chaos.clock import clock_jump
 from loadtests.chaos.judgement import Finding
 from loadtests.chaos.memory import memory_flat, memory_pressure
 from loadtests.chaos.processes import overload, worker_frozen, worker_killed
+from loadtests.chaos.signing import slow_signer
 from loadtests.chaos.stage import ChaosOptions, Report, Skipped
 from loadtests.chaos.state import disk_full, ledger_gone, ledger_slow, postgres_gone
 from loadtests.server_process import ServerFailed
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _QUICK_OVERLOAD_S, _FULL_OVERLOAD_S = 20.0, 300.0
-_QUICK_REQUESTS, _FULL_REQUESTS = 300, 2000
+_QUICK_REQUESTS, _FULL_REQUESTS = 300, 10_000
 
 
 def scenarios() -> Mapping[str, Scenario]:
@@ -41,6 +42,7 @@ def scenarios() -> Mapping[str, Scenario]:
     return {
         "worker-killed": worker_killed,
         "worker-frozen": worker_frozen,
+        "slow-signer": slow_signer,
         "ledger-gone": ledger_gone,
         "ledger-slow": ledger_slow,
         "postgres-gone": postgres_gone,
@@ -56,7 +58,7 @@ def scenarios() -> Mapping[str, Scenario]:
 @click.argument("names", nargs=-1)
 @click.option("--quick", "is_quick", is_flag=True, help="Short ones: each less than a minute.")
 @click.option("--overload", "overload_s", type=float, help="Seconds of overload (300; quick: 20).")
-@click.option("--requests", type=int, help="Of the memory scenario (2000; quick: 300).")
+@click.option("--requests", type=int, help="Of memory-flat (10,000; quick: 300).")
 @click.option("--patience", default=1.0, help="Multiplies limits of time, on a busy machine.")
 @click.option("--faketime", type=_FILE, help="libfaketimeMT.so.1, if it is not Debian's.")
 @click.option("--json", "json_path", type=_FILE, help="Where the results go.")

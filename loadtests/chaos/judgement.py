@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from loadtests.harness.request import Kind
 from service import errors
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 BROKEN = frozenset({"connection_failed", "connection_lost", "grpc_unavailable"})
 # A death is noticed a little late, and a client learns of it a little later.
 _OUTAGE_SLACK_S = 1.0
-_WARM_UP_SHARE = 1 / 3
-_WINDOW_SHARE = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +43,6 @@ class Outage:
             sample.sent_s <= self.until_s + _OUTAGE_SLACK_S
             and sample.done_s >= self.from_s - _OUTAGE_SLACK_S
         )
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryReading:
-    """A process's resident memory after so many requests."""
-
-    requests: int
-    resident_bytes: int
 
 
 def typed_codes() -> frozenset[str]:
@@ -106,45 +93,12 @@ def judge_felt(samples: Iterable[Sample], codes: frozenset[str], what: str) -> F
     return Finding(f"the fault was felt: {what}", bool(felt), _listed(felt) or "no such answer")
 
 
-def judge_memory(readings: Sequence[MemoryReading], at_most_bytes: int) -> Finding:
-    """Resident memory after warm-up, the first third, grows by no more than `at_most_bytes`."""
-    growth = memory_growth_bytes(readings)
-    detail = f"{growth / 2**20:+.1f} MiB after warm-up, at most {at_most_bytes / 2**20:g} MiB"
-    return Finding("memory is flat", growth <= at_most_bytes, detail)
-
-
-def memory_growth_bytes(readings: Sequence[MemoryReading]) -> float:
-    """Return the last quarter's median less the first's, after warm-up. Raises ValueError."""
-    warm = _after_warm_up(readings)
-    width = max(1, int(len(warm) * _WINDOW_SHARE))
-    first, last = warm[:width], warm[-width:]
-    return median(each.resident_bytes for each in last) - median(
-        each.resident_bytes for each in first
-    )
-
-
-def memory_slope_bytes_per_request(readings: Sequence[MemoryReading]) -> float:
-    """Return the least-squares slope after warm-up. Raises ValueError for too few readings."""
-    warm = _after_warm_up(readings)
-    slope, _ = np.polyfit(
-        [each.requests for each in warm], [each.resident_bytes for each in warm], 1
-    )
-    return float(slope)
-
-
 def recovery_s(samples: Iterable[Sample], from_s: float) -> float | None:
     """Return the seconds from a moment to the first success asked for after it, or None."""
     ends = [
         sample.done_s for sample in samples if sample.kind is Kind.DONE and sample.sent_s >= from_s
     ]
     return min(ends) - from_s if ends else None
-
-
-def _after_warm_up(readings: Sequence[MemoryReading]) -> Sequence[MemoryReading]:
-    warm = readings[int(len(readings) * _WARM_UP_SHARE) :]
-    if len(warm) < 4:
-        raise ValueError("too few readings to speak of growth")
-    return warm
 
 
 def _is_answered(sample: Sample, outages: Sequence[Outage]) -> bool:

@@ -45,14 +45,14 @@ class Skipped(Exception):
 class ChaosOptions:
     """How long and how much.
 
-    `overload_s`: seconds of overload. `requests`: of the memory scenario. `patience`: what every
+    `overload_s`: seconds of overload. `requests`: of `memory-flat`. `patience`: what every
     limit of time is multiplied by, for machines that do something else as well. `faketime`: the
     library; None looks where Debian puts it.
     """
 
     is_quick: bool = False
     overload_s: float = 300.0
-    requests: int = 2000
+    requests: int = 10_000
     patience: float = 1.0
     faketime: Path | None = None
 

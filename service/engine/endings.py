@@ -36,7 +36,8 @@ def left(job: Job) -> Ending:
 
 def failure(exc: Exception, what: str) -> Ending:
     """Map a runner's exception, once, at the engine's boundary. `what`: "could not be ..."."""
-    if isinstance(exc, ModelOutOfMemory):
+    # On the host as well: latents and pictures are arrays of this process.
+    if isinstance(exc, (ModelOutOfMemory, MemoryError)):
         error: ServiceError = DeviceOutOfMemory(
             "The device has too little memory for this request; try fewer or smaller images.",
             retry_after_s=1.0,

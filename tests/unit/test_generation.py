@@ -21,6 +21,7 @@ from service.domain.result import SignedImage
 from service.errors import (
     Cancelled,
     DeadlineExceeded,
+    Draining,
     InvalidRequest,
     ModelNotFound,
     SignerNotReady,
@@ -197,6 +198,29 @@ async def test_a_deadline_counts_while_marking_too():
         with pytest.raises(DeadlineExceeded):
             await bench(timeout_s=0.3)
         assert bench.generate.progress(MINE).phase is Phase.EXPIRED
+
+
+async def test_all_can_be_ended_wherever_they_are():
+    async with running(ToyModel(step_delay_s=0.005)) as bench:
+        bench.marker.gate.clear()
+        marking = asyncio.create_task(bench(make_request(steps=1)))
+        while not bench.marker.requests:
+            await asyncio.sleep(0.001)
+        drawing = asyncio.create_task(
+            bench(make_request(steps=900), request_id=RequestId("drawing"))
+        )
+        while not bench.engine.loop.running_images:
+            await asyncio.sleep(0.001)
+        bench.generate.end_all()
+        for each in (marking, drawing):
+            with pytest.raises(Draining):
+                await each
+        with pytest.raises(Draining):
+            await bench(request_id=RequestId("late"))
+        async with asyncio.timeout(5):
+            while bench.engine.loop.running_images:
+                await asyncio.sleep(0.001)
+        assert bench.generate.progress(MINE).phase is Phase.FAILED
 
 
 async def test_a_waiter_that_leaves_frees_the_engine():

@@ -52,6 +52,9 @@ class FakeApplication:
         await self.may_drain.wait()
         self.calls.append("drained")
 
+    def end_requests(self) -> None:
+        self.calls.append("end requests")
+
     def close(self) -> None:
         self.calls.append("close")
 
@@ -179,6 +182,22 @@ async def test_draining_refuses_by_probe_but_still_serves(bench):
     assert bench.lifecycle.is_live()
     assert bench.lifecycle.loaded() is not None
     assert isinstance(bench.lifecycle.refusal(), Draining)
+
+
+async def test_ending_every_request_is_a_drain_that_does_not_wait(bench, caplog):
+    bench.lifecycle.start()
+    await bench.reach(State.READY)
+    bench.lifecycle.end_requests()
+    assert bench.lifecycle.state is State.DRAINING
+    assert bench.application.calls == ["end requests"]
+    assert "told twice to stop" in caplog.text
+
+
+async def test_there_may_be_no_request_to_end_yet(bench):
+    bench.may_load.clear()
+    bench.lifecycle.start()
+    bench.lifecycle.end_requests()
+    assert bench.lifecycle.state is State.DRAINING
 
 
 async def test_stopping_drains_before_it_closes_and_does_so_once(bench):

@@ -193,14 +193,15 @@ def test_a_failing_request_does_not_take_its_neighbours_along():
     assert good.digests == bench.digests_alone(make_request(seed=1))
 
 
-def test_a_request_that_cannot_be_prepared_takes_no_slot_with_it():
+@pytest.mark.parametrize("error", [ModelOutOfMemory("no room"), MemoryError("no room")])
+def test_a_request_that_cannot_be_prepared_takes_no_slot_with_it(error):
     class FullArrays(NumpyArrays):
         failures_left = 3
 
         def from_numpy(self, values):
             if self.failures_left:
                 self.failures_left -= 1
-                raise ModelOutOfMemory("no room for the noise")
+                raise error
             return super().from_numpy(values)
 
     model = ToyModel()

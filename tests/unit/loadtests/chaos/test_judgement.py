@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 
 from loadtests.chaos.judgement import (
-    MemoryReading,
     Outage,
     judge_answers,
     judge_felt,
     judge_marks,
-    judge_memory,
     judge_pixels,
     judge_recovery,
-    memory_slope_bytes_per_request,
     recovery_s,
     typed_codes,
 )
@@ -23,7 +20,6 @@ from loadtests.harness.request import Kind
 from tests.unit.loadtests.makers import make_sample
 
 OUTAGE = Outage(10.0, 20.0)
-MIB = 2**20
 
 
 def failed(code: str, kind: Kind = Kind.FAILED, sent_s: float = 1.0, done_s: float = 2.0):
@@ -118,23 +114,3 @@ def test_a_fault_that_nobody_felt_proves_nothing():
 def test_every_death_must_have_been_caused(deaths, wanted):
     assert judge_deaths(wanted, wanted).is_kept
     assert not judge_deaths(deaths, wanted).is_kept
-
-
-def readings(*resident_mib: float) -> list[MemoryReading]:
-    return [MemoryReading(100 * index, int(each * MIB)) for index, each in enumerate(resident_mib)]
-
-
-def test_growth_during_warm_up_and_a_single_peak_are_no_leak():
-    warm = readings(100, 180, 200, 220, 220, 220, 220, 220, 260, 221, 220, 220)
-    assert judge_memory(warm, 8 * MIB).is_kept
-
-
-def test_steady_growth_after_warm_up_is_a_leak():
-    leak = readings(*(200 + 2 * index for index in range(30)))
-    assert not judge_memory(leak, 8 * MIB).is_kept
-    assert memory_slope_bytes_per_request(leak) == pytest.approx(2 * MIB / 100)
-
-
-def test_too_few_readings_are_no_verdict():
-    with pytest.raises(ValueError, match="too few"):
-        judge_memory(readings(1, 2, 3), MIB)
