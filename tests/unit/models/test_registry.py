@@ -33,7 +33,7 @@ def test_without_a_path_the_embedded_model_is_read():
     assert spec.model_id == "mintmark-emoji-64"
     assert spec.default_size_px == (64, 64)
     assert spec.defaults.guidance_scale == 4.0
-    assert len(spec.card["subjects"]) == 53
+    assert len(spec.card["subjects"]) == 64
 
 
 def test_the_embedded_model_knows_its_subjects_without_further_lists():
