@@ -126,7 +126,8 @@ train: $(VENV)/.dev ## Train every network, from where it stopped (TRAIN=--smoke
 	$(TRAINING) denoiser $(TRAIN)
 	$(TRAINING) few-step $(TRAIN)
 
-evaluate-model: $(VENV)/.dev ## Measure what was trained beside its ceilings
+evaluate-model: $(VENV)/.dev ## Measure what was released here, or else what ships, beside its ceilings
+	$(TRAINING) data $(TRAIN)
 	$(TRAINING) evaluate $(TRAIN)
 
 release-model: $(VENV)/.dev ## Assemble the pipeline folder with its graphs and digests

@@ -8,7 +8,12 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # What a model's folder is called with this at the end holds its sibling that needs few steps.
-FEW_STEP_SUFFIX: Final = "_few_step"
+_FEW_STEP_SUFFIX: Final = "_few_step"
+
+
+def few_step_sibling(folder: Path) -> Path:
+    """Return where the few-step sibling of the model in `folder` lies."""
+    return folder.with_name(f"{folder.name}{_FEW_STEP_SUFFIX}")
 
 
 class LoadOptions(BaseModel):
@@ -65,7 +70,7 @@ class LoadOptions(BaseModel):
         """Return the options of every model to serve, one model each, the default one first."""
         also = self.also
         if also is None:
-            sibling = self.embedded_folder().with_name(f"embedded{FEW_STEP_SUFFIX}")
+            sibling = few_step_sibling(self.embedded_folder())
             also = (str(sibling),) if self.path is None and sibling.is_dir() else ()
         first = self.model_copy(update={"also": ()})
         return (first, *(self._further(place) for place in also))

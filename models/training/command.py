@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from accelerate import PartialState
 
-from models.options import FEW_STEP_SUFFIX
+from models.options import LoadOptions, few_step_sibling
 from models.training.art_build import build_art
 from models.training.budget import Budget
 from models.training.card import describe_denoiser, describe_few_step
@@ -102,11 +102,23 @@ def _train_in_process(stage: str, place: Place, minutes: float | None) -> bool:
 
 def evaluate(place: Place) -> None:
     """Measure the model, then its few-step sibling against it. Raises as run_evaluation does."""
-    full = run_evaluation(place.work / _MAIN, place.work, place.recipe, place.device)
+    model, sibling = find_released(place.work)
+    print(f"evaluate: {model} and {sibling}")
+    full = run_evaluation(model, place.work, place.recipe, place.device)
     print(full.markdown())
-    sibling = place.work / _SIBLING
     few_step = run_evaluation(sibling, place.work, place.recipe, place.device, full=full)
     print(few_step.markdown())
+
+
+def find_released(work: Path) -> tuple[Path, Path]:
+    """Return the folders of the model and its sibling: those released in `work`, else the shipped.
+
+    So the figures of the shipped model's card can be had again without training anything.
+    """
+    if (work / _MAIN).exists():
+        return work / _MAIN, work / _SIBLING
+    shipped = LoadOptions.embedded_folder()
+    return shipped, few_step_sibling(shipped)
 
 
 def release(place: Place, target: Path | None) -> None:
@@ -125,7 +137,7 @@ def release(place: Place, target: Path | None) -> None:
     sibling = release_pipeline(parts, describe_few_step(recipe), recipe, art, work / _SIBLING)
     print(f"release: {sibling}")
     if target is not None:
-        beside = target.with_name(f"{target.name}{FEW_STEP_SUFFIX}")
+        beside = few_step_sibling(target)
         for source, installed in ((folder, target), (sibling, beside)):
             install_pipeline(source, installed)
             print(f"release: {installed}")
