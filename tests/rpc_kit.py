@@ -146,13 +146,19 @@ async def refused(call) -> Refusal:
             name = packed.TypeName().rpartition(".")[2]
             details[name] = getattr(error_details_pb2, name)()
             assert packed.Unpack(details[name])
-        metadata = dict(error.initial_metadata() or ())
-        return Refusal(error.code(), error.details() or "", details, metadata.get("x-request-id"))
+        # A call that fails at once may end on the client's side before its metadata was read.
+        found = dict(error.initial_metadata() or ()).get("x-request-id")
+        if found is None and "RequestInfo" in details:
+            found = details["RequestInfo"].request_id
+        return Refusal(error.code(), error.details() or "", details, found)
     raise AssertionError("the call succeeded")
 
 
 async def wait_until(condition, timeout_s: float = 5.0) -> None:
-    """Return once `condition()` holds; raise TimeoutError if it never does."""
+    """Return once `condition()` holds; raise TimeoutError if it never does.
+
+    A call's answer may be with its client before its handler has returned and was counted.
+    """
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)

@@ -78,10 +78,21 @@ def release_pipeline(
             write_nearest(folder, parts.nearest)
         try:
             export_folder(folder)
+            _open_to_readers(folder)
             _draw_once(folder)
         except WeightsError as error:
             raise TrainingError(f"The assembled model cannot be used: {error}") from error
     return target
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Let every user read the files: safetensors writes them for their owner alone.
+
+    An image is built by one user and served by another.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
 
 
 def install_pipeline(source: Path, target: Path) -> None:

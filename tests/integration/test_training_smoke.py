@@ -73,6 +73,13 @@ def test_the_sibling_needs_few_steps_and_no_guidance(work):
     assert facts[0]["card"] == facts[1]["card"] | {"description": facts[0]["card"]["description"]}
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_whoever_serves_a_release_may_read_it(work, name):
+    files = [path for path in (work / name).rglob("*") if path.is_file()]
+    assert files
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in files)
+
+
 def test_the_pipelines_share_all_but_the_denoiser(work):
     first, second = (verify_digests(work / folder) for folder in FOLDERS)
     different = {name for name in first if first[name] != second[name]}

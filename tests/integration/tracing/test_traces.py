@@ -27,6 +27,7 @@ from tests.otlp_kit import (
     traced_server,
 )
 from tests.rest_kit import IMAGES
+from tests.rpc_kit import wait_until
 
 
 def check_tree(collector, root, trace_id, parent_id):
@@ -227,6 +228,8 @@ async def test_a_call_turned_away_at_the_door_does_not_name_its_span(collector):
         call = channel.unary_unary(f"/{CANARY}/{CANARY}", None, None)
         with pytest.raises(grpc.aio.AioRpcError, match="no key"):
             await call(b"", metadata=(("traceparent", TRACEPARENT),))
+        count = 'mintmark_rpc_calls_total{code="UNAUTHENTICATED",method="unmatched"}'
+        await wait_until(lambda: server.rpc.metric(count) == 1)
     (root,) = collector.roots()
     assert root.name == root.attributes["rpc.method"] == "_OTHER"
     assert root.attributes[ERROR_TYPE] == "unauthenticated"
