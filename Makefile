@@ -14,7 +14,7 @@ SOURCES := service models loadtests tests examples deploy/verify deploy/image de
 
 .PHONY: help serve test check install fmt lint types imports coverage e2e test-property fuzz-api bento export \
 	bench bench-front bench-peers bench-watermark loadtest storm chaos contact-sheet train-data train evaluate-model release-model proto docs lock \
-	tools verify-deploy verify-image clean
+	tools verify-deploy verify-image verify-cluster clean
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ verify-deploy: tools ## Chart, KServe manifests, rules and dashboards, without a
 # Needs podman, and mmdebstrap unless IMAGE="--base docker.io/library/python@sha256:..." names a base.
 verify-image: tools ## Build the image without a Docker engine, run it read-only, say size and memory
 	$(BIN)/python -m deploy.verify.image $(IMAGE)
+
+# Builds Kubernetes once, into the cache. CLUSTER=--no-pod needs neither root nor the image.
+verify-cluster: tools ## Bring up a real control plane, and hold the chart to what it promises there
+	$(BIN)/python -m deploy.verify.cluster --cache "$${XDG_CACHE_HOME:-$$HOME/.cache}/mintmark" $(CLUSTER)
 
 test-property: $(VENV)/.dev ## Property tests only
 	$(BIN)/pytest -m property
