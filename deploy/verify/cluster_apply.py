@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from deploy.verify.cluster_api import Refused
 from deploy.verify.cluster_manifests import (
@@ -36,7 +37,7 @@ def delete_namespaces(api: Api, names: list[str]) -> None:
         api.delete(f"/api/v1/namespaces/{name}")
     for name in names:
         wait_until(
-            lambda path=f"/api/v1/namespaces/{name}": not api.has(path),  # type: ignore[misc]
+            partial(_is_gone, api, f"/api/v1/namespaces/{name}"),
             f"the namespace {name} is gone",
             _NAMESPACE_LIMIT_S,
         )
@@ -74,14 +75,22 @@ def _define(api: Api, report: Report) -> None:
         api.apply(definition)
         path = api.path_of(definition)
         wait_until(
-            lambda path=path: _is_established(api, path),  # type: ignore[misc]
+            partial(_is_established, api, path),
             f"{definition['metadata']['name']} is served",
             _DEFINITION_LIMIT_S,
-            lambda path=path: api.get(path).get("status"),  # type: ignore[misc]
+            partial(_status, api, path),
         )
     report.prove(
         True, f"the {len(definitions())} vendored schemas are structural: CRDs are made of them"
     )
+
+
+def _is_gone(api: Api, path: str) -> bool:
+    return not api.has(path)
+
+
+def _status(api: Api, path: str) -> Any:
+    return api.get(path).get("status")
 
 
 def _is_established(api: Api, path: str) -> bool:
